@@ -1,0 +1,261 @@
+"""Settings: `config.json`, overridden by `SIWAT_*` environment variables, one section per room.
+
+`SIWAT_TARGET_FPS` is the key `target_fps`, `SIWAT_STREAMS__READ_TIMEOUT_SEC` the key
+`read_timeout_sec` of the section `streams`; `SIWAT_CONFIG` names another file than `config.json`.
+Names carry their units (`_sec`, `_ms`, `_mb`).
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from siwatsystem.errors import InvalidSetting
+
+Seconds = Annotated[float, Field(gt=0, le=86400 * 365, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+PrecisionSetting = Literal["auto", "exact", "fast"]
+
+
+class Section(BaseModel):
+    """A group of settings; an unknown key is a mistake and is named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StreamSettings(Section):
+    """How cameras are opened and read (`streams`)."""
+
+    connect_timeout_sec: Seconds = 5.0
+    """Longest wait for a camera to accept and describe its stream."""
+    read_timeout_sec: Seconds = 5.0
+    """Longest wait for the next packet of an open stream, and for a whole snapshot."""
+    reconnect_max_sec: Seconds = 5.0
+    """Cap of the exponential back-off between two attempts."""
+    first_retry_sec: Seconds = 0.5
+    """Wait after the first failed attempt; doubled after each further one, up to the smaller of
+    `reconnect_interval_sec` and `reconnect_max_sec`."""
+    schemes: tuple[str, ...] = ("rtsp", "rtsps", "http", "https", "webcam")
+    """What a camera address may begin with; `file` also needs `file_root`."""
+    file_root: Path | None = None
+    """Folder below which `file` addresses may be opened."""
+    networks: tuple[str, ...] = ()
+    """Networks (CIDR) that cameras must lie in; empty allows all but link-local ones."""
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    snapshot_max_mb: Annotated[int, Field(ge=1, le=200)] = 20
+    """Largest snapshot that is read."""
+
+
+class ModelSettings(Section):
+    """How archives are fetched, kept and opened (`models`)."""
+
+    download_timeout_sec: Seconds = 120.0
+    """Deadline for a whole download."""
+    connect_timeout_sec: Seconds = 5.0
+    max_archive_mb: Annotated[int, Field(ge=1)] = 1024
+    max_entries: Annotated[int, Field(ge=1)] = 256
+    max_unpacked_mb: Annotated[int, Field(ge=1)] = 2048
+    max_ratio: Annotated[int, Field(ge=1)] = 100
+    """Largest allowed quotient of unpacked and packed bytes of an entry."""
+    cache_mb: Annotated[int, Field(ge=1)] = 10240
+    """Size of the archive cache over which unused archives are evicted, oldest first."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that archives may be fetched from; empty allows all but link-local addresses."""
+    allow_file: bool = False
+    """Whether a `modelUrl` may be a `file://` address."""
+
+
+class RuntimeSettings(Section):
+    """Which runtime serves models and how (`runtime`)."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["auto", "torch", "openvino", "onnx", "tensorrt"] = "auto"
+    precision: PrecisionSetting = "auto"
+    """`exact`, `fast`, or `auto`: fast where the hardware has it and the archive passed the gate."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads for inference; 0 lets the runtime take all cores."""
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
+    """Longest wait for further pictures to fill a batch, where batches pay."""
+    export_timeout_sec: Seconds = 300.0
+    export_memory_mb: Annotated[int, Field(ge=512)] = 8192
+    gate_pictures: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Pictures with something on them that the gate compares before `fast` is used."""
+
+
+class PipelineSettings(Section):
+    """How frames are analysed (`pipeline`)."""
+
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """Frames analysed at a time; 0 means one more than there are cores, at least 4."""
+
+
+class OutboxSettings(Section):
+    """The on-disk queue of actions (`outbox`)."""
+
+    max_mb: Annotated[int, Field(ge=1)] = 1024
+    """Size at which the oldest images are dropped, then the oldest messages, records last."""
+    pending: Annotated[int, Field(ge=1)] = 256
+    """Events that may wait in memory to be written to the outbox; beyond it they are dropped and told."""
+    command_timeout_sec: Seconds = 1.0
+    """Longest wait for Redis, and for a PostgreSQL connection."""
+    statement_timeout_sec: Seconds = 5.0
+    retry_sec: Seconds = 0.5
+    retry_max_sec: Seconds = 5.0
+    max_attempts: Annotated[int, Field(ge=1)] = 5
+    """Attempts for an action that the server itself refuses; outages do not count."""
+
+
+class WebSocketSettings(Section):
+    """Limits of one connection (`websocket`)."""
+
+    state_interval_sec: Seconds = 2.0
+    max_message_kb: Annotated[int, Field(ge=1)] = 1024
+    max_depth: Annotated[int, Field(ge=2, le=256)] = 32
+    rate_per_sec: Annotated[float, Field(gt=0)] = 200.0
+    """Commands a second a client may send for long, "burst" more at once; beyond it it is closed."""
+    burst: Annotated[int, Field(ge=1)] = 2000
+    errors_per_sec: Annotated[float, Field(gt=0)] = 50.0
+    """Bad messages a second that are answered for long before the client is closed."""
+    error_burst: Annotated[int, Field(ge=1)] = 500
+    detections_per_subscription: Annotated[int, Field(ge=1)] = 16
+    """Detections that wait for a slow client; older ones go the `patchSession` way."""
+    send_timeout_sec: Seconds = 5.0
+    """A client that takes no byte for this long is cut."""
+    send_buffer_kb: Annotated[int, Field(ge=4)] = 64
+    """Kernel buffer for one client."""
+    max_connections: Annotated[int, Field(ge=1)] = 256
+
+
+class ControlSettings(Section):
+    """The control server (`control`)."""
+
+    host: str | None = None
+    port: Port = 18000
+
+
+class LogSettings(Section):
+    """Logs (`logs`)."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    file: Path | None = Path("detector_worker.log")
+    """Log file, in the data directory where relative; null writes none."""
+    max_mb: Annotated[float, Field(gt=0)] = 10.0
+    keep: Annotated[int, Field(ge=0)] = 5
+
+
+class Settings(BaseSettings):
+    """All settings of the worker; see `docs/settings.md` for the list, generated from here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIWAT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    poll_interval_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 100
+    """Milliseconds between two analysed frames; used only where `target_fps` is absent."""
+    max_streams: Annotated[int, Field(ge=1)] = 5
+    """Sources open at a time."""
+    target_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames analysed per second and subscription (absent everywhere: 10)."""
+    reconnect_interval_sec: Seconds = 5.0
+    max_retries: Annotated[int, Field(ge=-1)] = 3
+    """Attempts after a passing failure; -1 means for ever."""
+
+    host: str | None = None
+    """Address to listen on; null means loopback, or all addresses once `control_token` is set."""
+    port: Port = 8000
+    data_dir: Path = Path(".")
+    """Holds `models/`, the outbox and the embedded servers' files."""
+    stale_after_sec: Seconds = 8.0
+    """A source that delivers no new frame for this long is reopened and told as lost."""
+    disconnect_grace_sec: Annotated[float, Field(ge=0)] = 30.0
+    realtime_deadline_ms: Annotated[float, Field(gt=0)] = 2000.0
+    """Age at which a detection is too late to be sent as such."""
+    patch_keep_sec: Seconds = 3600.0
+    """How long a `patchSession` waits for a connection that subscribes its display."""
+    permanent_retry_sec: Seconds = 300.0
+    """Rest after a permanent failure (401, 404, a refused archive) before it is tried again."""
+    shutdown_timeout_sec: Seconds = 6.0
+    require_signature: bool = False
+    control_token: SecretStr | None = None
+    view_token: SecretStr | None = None
+
+    streams: StreamSettings = StreamSettings()
+    models: ModelSettings = ModelSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    websocket: WebSocketSettings = WebSocketSettings()
+    control: ControlSettings = ControlSettings()
+    logs: LogSettings = LogSettings()
+
+    @property
+    def analysis_interval_sec(self) -> float:
+        """Seconds between two analysed frames of a subscription."""
+        return 1 / self.target_fps if self.target_fps is not None else self.poll_interval_ms / 1000
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which `load_settings` passes as arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
+    """Settings of `path` (else `SIWAT_CONFIG`, else `config.json` if there is one) and the environment.
+
+    Raises InvalidSetting with one line that names the key, its value and what is allowed.
+    """
+    named = path or (Path(os.environ["SIWAT_CONFIG"]) if os.environ.get("SIWAT_CONFIG") else None)
+    file = named or Path("config.json")
+    values: dict[str, Any] = _read(file) if named or file.exists() else {}
+    try:
+        settings = Settings(**values)
+        return settings.model_copy(update=overrides) if overrides else settings
+    except ValidationError as error:
+        raise InvalidSetting(describe(error)) from None
+    except SettingsError as error:
+        raise InvalidSetting(f"{error}: a section is given as JSON or one variable per key") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidSetting(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InvalidSetting(f"{file}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise InvalidSetting(f"{file}: must hold a JSON object, not {type(values).__name__}")
+    return values  # pyright: ignore[reportUnknownVariableType]
+
+
+def describe(error: ValidationError) -> str:
+    """One line for the first few mistakes: key, value, what is allowed."""
+    parts: list[str] = []
+    for item in error.errors(include_url=False)[:3]:
+        names = [str(part) for part in item["loc"]]
+        key = ".".join(names)
+        variable = "SIWAT_" + "__".join(names).upper()
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{key}: no such setting")
+            continue
+        origin = f" (from {variable})" if variable in os.environ else ""
+        parts.append(f"{key} = {_shown(key, item['input'])}{origin}: {item['msg']}")
+    return "; ".join(parts)
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{…}"
+    return "***" if "token" in key or "password" in key else repr(value)

@@ -1,0 +1,55 @@
+"""What every runtime offers: one loaded model, pictures in, predictions out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from siwatsystem.detections import Prediction
+from siwatsystem.frames import Image
+
+Task = Literal["detect", "classify"]
+Precision = Literal["exact", "fast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture for a model: H×W×3 BGR, and the least confidence of boxes that are wanted."""
+
+    image: Image
+    min_confidence: float = 0.25
+
+
+class Backend(Protocol):
+    """A model on a device. `infer` is called by one thread at a time."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that the model's pictures are brought to."""
+        ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def runtime(self) -> str:
+        """`openvino`, `torch`, `onnx` or `tensorrt`."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Most pictures that one call gains from; 1 where batching gains nothing."""
+        ...
+
+    def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
+        """A prediction per picture, in order; boxes are in that picture's own pixels."""
+        ...
+
+    def close(self) -> None: ...
