@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     host: str | None = None
     """Address to listen on; null means loopback, or all addresses once `control_token` is set."""
     port: Port = 8000
-    data_dir: Path = Path(".")
+    data_dir: Path = Path()
     """Holds `models/`, the outbox and the embedded servers' files."""
     stale_after_sec: Seconds = 8.0
     """A source that delivers no new frame for this long is reopened and told as lost."""

@@ -7,7 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 FRAMES_CAPTURED = Counter("siwat_frames_captured", "Frames delivered by a source", ["source"])
 FRAMES_ANALYSED = Counter("siwat_frames_analysed", "Frames analysed for a subscription", ["subscription"])
-FRAMES_DROPPED = Counter("siwat_frames_dropped", "Frames due for analysis that overload dropped", ["subscription"])
+FRAMES_DROPPED = Counter(
+    "siwat_frames_dropped", "Frames due for analysis that overload dropped", ["subscription"]
+)
 FRAME_AGE = Histogram(
     "siwat_frame_age_seconds",
     "Age of a frame when its detection was handed to delivery",
@@ -21,12 +23,16 @@ NODE_SECONDS = Histogram(
     ["model"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
 )
-BATCH_SIZE = Histogram("siwat_batch_size", "Pictures in one model call", ["model"], buckets=(1, 2, 4, 8, 16, 32))
+BATCH_SIZE = Histogram(
+    "siwat_batch_size", "Pictures in one model call", ["model"], buckets=(1, 2, 4, 8, 16, 32)
+)
 OUTBOX_DEPTH = Gauge("siwat_outbox_depth", "Actions waiting in the outbox", ["target"])
 OUTBOX_DROPPED = Counter("siwat_outbox_dropped", "Actions dropped from the outbox", ["reason"])
 ACTIONS_DONE = Counter("siwat_actions", "Actions by outcome", ["action", "outcome"])
 DETECTIONS_SENT = Counter("siwat_detections_sent", "imageDetection messages handed to a connection")
-DETECTIONS_LATE = Counter("siwat_detections_late", "Detections that went the patchSession way or were dropped")
+DETECTIONS_LATE = Counter(
+    "siwat_detections_late", "Detections that went the patchSession way or were dropped"
+)
 CONNECTIONS = Gauge("siwat_websocket_connections", "Open WebSocket connections")
 ERRORS = Counter("siwat_errors", "Errors told, by code", ["code"])
 JPEG_ENCODED = Counter("siwat_jpeg_encoded", "Frames encoded for the image route")

@@ -1,0 +1,1 @@
+"""The demo: rendered fuel-station scenes, the small weights trained on them, and clips to play."""

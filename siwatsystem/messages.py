@@ -1,0 +1,338 @@
+"""The worker's wire messages. The AsyncAPI document is generated from these models."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from siwatsystem.errors import ERROR_CODES, ErrorCode, InvalidJson, InvalidMessage, UnknownType
+
+SessionId = StrictInt | StrictStr | None
+ModelId = StrictInt | StrictStr
+Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Url = Annotated[str, Field(min_length=1, max_length=4096)]
+Usage = Annotated[float, Field(ge=0, le=100)]
+CropEdge = Annotated[StrictInt, Field(ge=0, le=100_000)]
+
+
+class Message(BaseModel):
+    """A message or a part of one. Keys that nobody asked for are ignored."""
+
+    model_config = ConfigDict(populate_by_name=True, frozen=True, extra="ignore")
+
+
+# --- to the worker ---------------------------------------------------------------------------
+
+
+class SubscribePayload(Message):
+    """A display's interest in a camera, and the pipeline to run on it."""
+
+    subscription_identifier: Identifier = Field(
+        validation_alias=AliasChoices("subscriptionIdentifier", "cameraIdentifier"),
+        serialization_alias="subscriptionIdentifier",
+        description="`displayIdentifier;cameraIdentifier`",
+    )
+    rtsp_url: Url | None = Field(None, alias="rtspUrl", description="Whatever FFmpeg opens")
+    snapshot_url: Url | None = Field(None, alias="snapshotUrl", description="Wins over `rtspUrl`")
+    snapshot_interval: Annotated[StrictInt, Field(ge=1, le=86_400_000)] | None = Field(
+        None, alias="snapshotInterval", description="Milliseconds between two snapshots"
+    )
+    model_url: Url = Field(alias="modelUrl")
+    model_name: Annotated[str, Field(max_length=256)] = Field(alias="modelName")
+    model_id: ModelId = Field(alias="modelId")
+    crop_x1: CropEdge | None = Field(None, alias="cropX1")
+    crop_y1: CropEdge | None = Field(None, alias="cropY1")
+    crop_x2: CropEdge | None = Field(None, alias="cropX2")
+    crop_y2: CropEdge | None = Field(None, alias="cropY2")
+    legacy: bool = Field(False, exclude=True, description="Named by `cameraIdentifier` alone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _note_legacy(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            legacy = "subscriptionIdentifier" not in data and "cameraIdentifier" in data
+            return {**data, "legacy": legacy}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> "SubscribePayload":
+        if self.snapshot_url is not None and self.snapshot_interval is None and self.rtsp_url is None:
+            raise ValueError("snapshotUrl needs a snapshotInterval")
+        if self.snapshot_url is None and self.rtsp_url is None:
+            raise ValueError("one of rtspUrl and snapshotUrl is needed")
+        edges = (self.crop_x1, self.crop_y1, self.crop_x2, self.crop_y2)
+        given = [edge for edge in edges if edge is not None]
+        if given and len(given) < 4:
+            raise ValueError("cropX1, cropY1, cropX2, cropY2: all four or none")
+        if len(given) == 4 and not (given[0] < given[2] and given[1] < given[3]):
+            raise ValueError("a crop needs cropX1 < cropX2 and cropY1 < cropY2")
+        return self
+
+    @property
+    def crop(self) -> tuple[int, int, int, int] | None:
+        if self.crop_x1 is None or self.crop_y1 is None or self.crop_x2 is None or self.crop_y2 is None:
+            return None
+        return self.crop_x1, self.crop_y1, self.crop_x2, self.crop_y2
+
+
+class Subscribe(Message):
+    """Start, or replace, a subscription. Acknowledged by the next `stateReport`."""
+
+    type: Literal["subscribe"] = "subscribe"
+    payload: SubscribePayload
+
+
+class UnsubscribePayload(Message):
+    subscription_identifier: Identifier = Field(
+        validation_alias=AliasChoices("subscriptionIdentifier", "cameraIdentifier"),
+        serialization_alias="subscriptionIdentifier",
+    )
+
+
+class Unsubscribe(Message):
+    """End a subscription; nothing more is sent for it."""
+
+    type: Literal["unsubscribe"] = "unsubscribe"
+    payload: UnsubscribePayload
+
+
+class RequestState(Message):
+    """Ask for a `stateReport` now."""
+
+    type: Literal["requestState"] = "requestState"
+
+
+class SetSessionIdPayload(Message):
+    display_identifier: Identifier = Field(alias="displayIdentifier")
+    session_id: SessionId = Field(alias="sessionId")
+
+
+class SetSessionId(Message):
+    """Tell which visit a display is in; null ends it."""
+
+    type: Literal["setSessionId"] = "setSessionId"
+    payload: SetSessionIdPayload
+
+
+class PatchSessionIn(Message):
+    """Merge `data` into the worker's copy of a session; answered by `patchSessionResult`."""
+
+    type: Literal["patchSession"] = "patchSession"
+    session_id: StrictInt | StrictStr = Field(alias="sessionId")
+    data: dict[str, JsonValue]
+
+
+class PatchResultPayload(Message):
+    session_id: SessionId = Field(alias="sessionId")
+    success: bool
+    message: str = ""
+
+
+class PatchSessionResult(Message):
+    """The answer to a `patchSession`, in either direction."""
+
+    type: Literal["patchSessionResult"] = "patchSessionResult"
+    payload: PatchResultPayload
+
+
+Command = Annotated[
+    Subscribe | Unsubscribe | RequestState | SetSessionId | PatchSessionIn | PatchSessionResult,
+    Field(discriminator="type"),
+]
+COMMANDS: TypeAdapter[
+    Subscribe | Unsubscribe | RequestState | SetSessionId | PatchSessionIn | PatchSessionResult
+] = TypeAdapter(Command)
+COMMAND_TYPES = (
+    "subscribe",
+    "unsubscribe",
+    "requestState",
+    "setSessionId",
+    "patchSession",
+    "patchSessionResult",
+)
+
+
+# --- from the worker -------------------------------------------------------------------------
+
+
+class CameraConnection(Message):
+    subscription_identifier: str = Field(alias="subscriptionIdentifier")
+    camera_identifier: str | None = Field(None, alias="cameraIdentifier", description="First generation only")
+    model_id: ModelId = Field(alias="modelId")
+    model_name: str = Field(alias="modelName")
+    online: bool = Field(description="Fresh frames arrive and the pipeline is loaded")
+    crop_x1: int | None = Field(None, alias="cropX1")
+    crop_y1: int | None = Field(None, alias="cropY1")
+    crop_x2: int | None = Field(None, alias="cropX2")
+    crop_y2: int | None = Field(None, alias="cropY2")
+
+
+class StateReport(Message):
+    """How the machine and this connection's cameras are. The two GPU usages are null without a GPU."""
+
+    type: Literal["stateReport"] = "stateReport"
+    cpu_usage: Usage = Field(alias="cpuUsage")
+    memory_usage: Usage = Field(alias="memoryUsage")
+    gpu_usage: Usage | None = Field(alias="gpuUsage")
+    gpu_memory_usage: Usage | None = Field(alias="gpuMemoryUsage")
+    camera_connections: list[CameraConnection] = Field(alias="cameraConnections")
+
+
+class DetectionData(Message):
+    detection: dict[str, str | int | float | bool | None] = Field(
+        description="Attributes; as extensions `class`, `confidence`, `trackId`, `<attribute>Confidence`"
+    )
+    bounding_box: list[float] | None = Field(
+        None, alias="boundingBox", description="x1, y1, x2, y2 in full-frame pixels (extension)"
+    )
+    model_id: ModelId = Field(alias="modelId")
+    model_name: str = Field(alias="modelName")
+
+
+class ImageDetection(Message):
+    """A relevant object was seen."""
+
+    type: Literal["imageDetection"] = "imageDetection"
+    subscription_identifier: str = Field(alias="subscriptionIdentifier")
+    camera_identifier: str | None = Field(None, alias="cameraIdentifier", description="First generation only")
+    timestamp: str = Field(description="When the frame was captured, UTC, milliseconds")
+    session_id: StrictInt | StrictStr | None = Field(
+        None, alias="sessionId", description="Only while the display has a session (extension)"
+    )
+    data: DetectionData
+
+
+class CurrentCar(Message):
+    """What is known of the car of a visit."""
+
+    model_config = ConfigDict(extra="allow")
+
+    car_model: str | None = Field(None, alias="carModel")
+    car_brand: str | None = Field(None, alias="carBrand")
+    car_year: int | None = Field(None, alias="carYear")
+    body_type: str | None = Field(None, alias="bodyType")
+    license_plate_text: str | None = Field(None, alias="licensePlateText")
+    license_plate_type: str | None = Field(None, alias="licensePlateType")
+
+
+class PatchData(Message):
+    current_car: CurrentCar = Field(alias="currentCar")
+
+
+class PatchSessionOut(Message):
+    """What could not be told in real time, the newest values of a session in one message."""
+
+    type: Literal["patchSession"] = "patchSession"
+    session_id: StrictInt | StrictStr = Field(alias="sessionId")
+    data: PatchData
+
+
+class ErrorMessage(Message):
+    """A refused command or a failure in the background (extension)."""
+
+    type: Literal["error"] = "error"
+    error: str
+    code: ErrorCode = Field(description="One of: " + ", ".join(ERROR_CODES))
+    subscription_identifier: str | None = Field(None, alias="subscriptionIdentifier")
+
+
+Outgoing = StateReport | ImageDetection | PatchSessionOut | PatchSessionResult | ErrorMessage
+
+CURRENT_CAR_KEYS = frozenset(
+    field.alias for field in CurrentCar.model_fields.values() if field.alias is not None
+)
+"""The only keys that a `patchSession` from the worker may carry."""
+
+
+def encode(message: Outgoing) -> str:
+    """The message as JSON text, without the optional keys it does not have."""
+    body = message.model_dump(by_alias=True, exclude_unset=True, exclude_none=False)
+    return orjson.dumps({"type": message.type, **body}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def decode(text: str, max_depth: int = 32) -> Any:
+    """One command. Raises InvalidJson, UnknownType or InvalidMessage with what is wrong and where."""
+    value = _loads(text, max_depth)
+    if not isinstance(value, dict):
+        raise InvalidMessage("a message must be a JSON object")
+    kind: object = value.get("type")
+    if kind is None:
+        raise InvalidMessage("type: missing; one of " + ", ".join(COMMAND_TYPES))
+    if not isinstance(kind, str) or kind not in COMMAND_TYPES:
+        raise UnknownType(f"type: {shorten(kind)} is not one of " + ", ".join(COMMAND_TYPES))
+    try:
+        return COMMANDS.validate_python(value)
+    except ValidationError as error:
+        raise InvalidMessage(describe(error)) from None
+
+
+def _loads(text: str, max_depth: int) -> Any:
+    depth = _depth(text, max_depth)
+    if depth > max_depth:
+        raise InvalidJson(f"nested deeper than {max_depth}")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"not JSON: {error}") from None
+
+
+def _depth(text: str, enough: int) -> int:
+    """How deeply brackets nest outside strings, counted only until `enough` is passed."""
+    depth = deepest = 0
+    inside = escaped = False
+    if text.count("[") + text.count("{") <= enough:
+        return 0
+    for character in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif character == "\\":
+                escaped = True
+            elif character == '"':
+                inside = False
+        elif character == '"':
+            inside = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > enough:
+                break
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def describe(error: ValidationError) -> str:
+    """The first few mistakes, each with its path and what is allowed."""
+    parts: list[str] = []
+    for item in error.errors(include_url=False)[:4]:
+        path = ".".join(str(part) for part in item["loc"][1:]) or "message"
+        reason = item["msg"].removeprefix("Value error, ")
+        given = "" if item["type"] in ("missing", "value_error") else f" (not {shorten(item['input'])})"
+        line = f"{path}: {reason}{given}"
+        if line not in parts:
+            parts.append(line)
+    return "; ".join(parts)
+
+
+def shorten(value: object, most: int = 60) -> str:
+    """`value` for an error message: short, and never a nested structure or an address."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    if "://" in text:
+        return "an address"
+    return text if len(text) <= most else text[:most] + "…"
