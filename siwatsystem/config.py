@@ -25,7 +25,7 @@ PrecisionSetting = Literal["auto", "exact", "fast"]
 class Section(BaseModel):
     """A group of settings; an unknown key is a mistake and is named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class StreamSettings(Section):
@@ -47,6 +47,7 @@ class StreamSettings(Section):
     networks: tuple[str, ...] = ()
     """Networks (CIDR) that cameras must lie in; empty allows all but link-local ones."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    """How RTSP packets travel."""
     snapshot_max_mb: Annotated[int, Field(ge=1, le=200)] = 20
     """Largest snapshot that is read."""
 
@@ -57,9 +58,13 @@ class ModelSettings(Section):
     download_timeout_sec: Seconds = 120.0
     """Deadline for a whole download."""
     connect_timeout_sec: Seconds = 5.0
+    """Longest wait for the server to accept."""
     max_archive_mb: Annotated[int, Field(ge=1)] = 1024
+    """Largest archive that is fetched."""
     max_entries: Annotated[int, Field(ge=1)] = 256
+    """Most entries of an archive."""
     max_unpacked_mb: Annotated[int, Field(ge=1)] = 2048
+    """Most megabytes that an archive may unpack to."""
     max_ratio: Annotated[int, Field(ge=1)] = 100
     """Largest allowed quotient of unpacked and packed bytes of an entry."""
     cache_mb: Annotated[int, Field(ge=1)] = 10240
@@ -74,7 +79,9 @@ class RuntimeSettings(Section):
     """Which runtime serves models and how (`runtime`)."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: the GPU where there is one."""
     backend: Literal["auto", "torch", "openvino", "onnx", "tensorrt"] = "auto"
+    """`auto`: OpenVINO on a CPU, torch on a GPU, ONNX Runtime for `.onnx`."""
     precision: PrecisionSetting = "auto"
     """`exact`, `fast`, or `auto`: fast where the hardware has it and the archive passed the gate."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -82,7 +89,9 @@ class RuntimeSettings(Section):
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     """Longest wait for further pictures to fill a batch, where batches pay."""
     export_timeout_sec: Seconds = 300.0
+    """Deadline of one export, which runs in a process of its own."""
     export_memory_mb: Annotated[int, Field(ge=512)] = 8192
+    """Memory limit of that process."""
     gate_pictures: Annotated[int, Field(ge=1, le=1000)] = 12
     """Pictures with something on them that the gate compares before `fast` is used."""
 
@@ -104,8 +113,11 @@ class OutboxSettings(Section):
     command_timeout_sec: Seconds = 1.0
     """Longest wait for Redis, and for a PostgreSQL connection."""
     statement_timeout_sec: Seconds = 5.0
+    """Longest run of one PostgreSQL statement."""
     retry_sec: Seconds = 0.5
+    """Wait after a server was found away; doubled up to `retry_max_sec`."""
     retry_max_sec: Seconds = 5.0
+    """Longest wait between two looks at a server that is away."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """Attempts for an action that the server itself refuses; outages do not count."""
 
@@ -114,14 +126,19 @@ class WebSocketSettings(Section):
     """Limits of one connection (`websocket`)."""
 
     state_interval_sec: Seconds = 2.0
+    """Seconds between two regular `stateReport`s."""
     max_message_kb: Annotated[int, Field(ge=1)] = 1024
+    """Largest message that a client may send."""
     max_depth: Annotated[int, Field(ge=2, le=256)] = 32
+    """Deepest nesting of a message."""
     rate_per_sec: Annotated[float, Field(gt=0)] = 200.0
-    """Commands a second a client may send for long, "burst" more at once; beyond it it is closed."""
+    """Messages a second that a client may send for long; beyond it and `burst` it is closed."""
     burst: Annotated[int, Field(ge=1)] = 2000
+    """Messages that it may send at once."""
     errors_per_sec: Annotated[float, Field(gt=0)] = 50.0
     """Bad messages a second that are answered for long before the client is closed."""
     error_burst: Annotated[int, Field(ge=1)] = 500
+    """Bad messages that are answered at once."""
     detections_per_subscription: Annotated[int, Field(ge=1)] = 16
     """Detections that wait for a slow client; older ones go the `patchSession` way."""
     send_timeout_sec: Seconds = 5.0
@@ -129,30 +146,40 @@ class WebSocketSettings(Section):
     send_buffer_kb: Annotated[int, Field(ge=4)] = 64
     """Kernel buffer for one client."""
     max_connections: Annotated[int, Field(ge=1)] = 256
+    """Connections open at a time."""
 
 
 class ControlSettings(Section):
     """The control server (`control`)."""
 
     host: str | None = None
+    """Address to listen on; null means loopback."""
     port: Port = 18000
+    """Port of the control server."""
 
 
 class LogSettings(Section):
     """Logs (`logs`)."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least important lines that are kept."""
     file: Path | None = Path("detector_worker.log")
     """Log file, in the data directory where relative; null writes none."""
     max_mb: Annotated[float, Field(gt=0)] = 10.0
+    """Size at which the file is rotated."""
     keep: Annotated[int, Field(ge=0)] = 5
+    """Rotated files that are kept."""
 
 
 class Settings(BaseSettings):
     """All settings of the worker; see `docs/settings.md` for the list, generated from here."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIWAT_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="SIWAT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     poll_interval_ms: Annotated[float, Field(gt=0, le=3_600_000)] = 100
@@ -162,17 +189,20 @@ class Settings(BaseSettings):
     target_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Frames analysed per second and subscription (absent everywhere: 10)."""
     reconnect_interval_sec: Seconds = 5.0
+    """Seconds between two attempts at a camera or archive that failed in passing."""
     max_retries: Annotated[int, Field(ge=-1)] = 3
     """Attempts after a passing failure; -1 means for ever."""
 
     host: str | None = None
     """Address to listen on; null means loopback, or all addresses once `control_token` is set."""
     port: Port = 8000
+    """Port of the worker."""
     data_dir: Path = Path()
     """Holds `models/`, the outbox and the embedded servers' files."""
     stale_after_sec: Seconds = 8.0
     """A source that delivers no new frame for this long is reopened and told as lost."""
     disconnect_grace_sec: Annotated[float, Field(ge=0)] = 30.0
+    """How long subscriptions stay warm after their connection was lost."""
     realtime_deadline_ms: Annotated[float, Field(gt=0)] = 2000.0
     """Age at which a detection is too late to be sent as such."""
     patch_keep_sec: Seconds = 3600.0
@@ -180,18 +210,30 @@ class Settings(BaseSettings):
     permanent_retry_sec: Seconds = 300.0
     """Rest after a permanent failure (401, 404, a refused archive) before it is tried again."""
     shutdown_timeout_sec: Seconds = 6.0
+    """Deadline for ending once told to."""
     require_signature: bool = False
+    """Whether archives must be signed. There is no signing yet: true refuses every archive."""
     control_token: SecretStr | None = None
+    """Token that commands need; without one the worker listens on loopback."""
     view_token: SecretStr | None = None
+    """Token that only lets look: images, metrics, the dashboard."""
 
     streams: StreamSettings = StreamSettings()
+    """Cameras."""
     models: ModelSettings = ModelSettings()
+    """Archives."""
     runtime: RuntimeSettings = RuntimeSettings()
+    """Inference."""
     pipeline: PipelineSettings = PipelineSettings()
+    """Analysis."""
     outbox: OutboxSettings = OutboxSettings()
+    """Actions on their way."""
     websocket: WebSocketSettings = WebSocketSettings()
+    """Limits of a connection."""
     control: ControlSettings = ControlSettings()
+    """The control server."""
     logs: LogSettings = LogSettings()
+    """Logs."""
 
     @property
     def analysis_interval_sec(self) -> float:

@@ -241,12 +241,16 @@ class PatchSessionOut(Message):
 
 
 class ErrorMessage(Message):
-    """A refused command or a failure in the background (extension)."""
+    """A refused command or a failure in the background (extension).
+
+    A failure that lasts is told once when it begins and once, with `resolved`, when it has ended.
+    """
 
     type: Literal["error"] = "error"
     error: str
     code: ErrorCode = Field(description="One of: " + ", ".join(ERROR_CODES))
     subscription_identifier: str | None = Field(None, alias="subscriptionIdentifier")
+    resolved: bool | None = Field(None, description="true: the failure told before under this code is over")
 
 
 Outgoing = StateReport | ImageDetection | PatchSessionOut | PatchSessionResult | ErrorMessage

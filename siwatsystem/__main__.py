@@ -1,0 +1,31 @@
+"""`python -m siwatsystem`, installed as `siwat`: dispatches to `siwatsystem.commands`."""
+
+import typer
+
+from siwatsystem.commands import demo, documents, serve
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _about() -> None:
+    """Detector worker: a backend's cameras through detection and classification pipelines."""
+
+
+@app.command("serve")
+def _serve() -> None:
+    """Run the worker (settings: config.json and SIWAT_* variables)."""
+    raise typer.Exit(serve.serve())
+
+
+app.command("demo")(demo.demo)
+app.command("docs")(documents.write)
+
+
+def main() -> None:
+    """The installed command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""`siwat docs`: writes the documents that are generated from the code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from siwatsystem.config import Settings
+
+HEADER = """# Settings
+
+Generated from `siwatsystem/config.py` by `make docs`. A setting is a key of `config.json` (or of the
+file that `SIWAT_CONFIG` names) and, stronger, an environment variable.
+
+| key | variable | allowed | default | what |
+|---|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The table of every setting, as Markdown."""
+    return HEADER + "".join(_rows(Settings, ()))
+
+
+def _rows(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
+    schema = Settings.model_json_schema()
+    for name, field in model.model_fields.items():
+        here = (*path, name)
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from _rows(section, here)
+            continue
+        key, variable = ".".join(here), "SIWAT_" + "__".join(here).upper()
+        allowed = _allowed(_property(schema, here))
+        text = (field.description or "").replace("\n", " ").replace("|", "\\|")
+        yield f"| `{key}` | `{variable}` | {allowed} | {_default(field)} | {text} |\n"
+
+
+def _property(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    found = schema
+    for name in path:
+        reference = found.get("$ref") or next((part["$ref"] for part in found.get("allOf", [])), None)
+        if reference is not None:
+            found = schema["$defs"][reference.rpartition("/")[2]]
+        found = found["properties"][name]
+    return found
+
+
+def _allowed(found: dict[str, Any]) -> str:
+    if "anyOf" in found:
+        return " or ".join(_allowed(part) for part in found["anyOf"])
+    if "enum" in found:
+        return ", ".join(f"`{value}`" for value in found["enum"])
+    kind = {"array": "list", "null": "null"}.get(found.get("type", ""), found.get("type", "any"))
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {found[word]:g}" for word, sign in signs.items() if word in found]
+    return f"{kind} {', '.join(limits)}".strip()
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, Path):
+        value = str(value)
+    return f"`{json.dumps(value)}`"
+
+
+def write(folder: Annotated[Path, typer.Option(help="Where to write")] = Path("docs")) -> None:
+    """Write docs/settings.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
+    print(f"wrote {folder / 'settings.md'}")

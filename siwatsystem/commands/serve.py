@@ -1,0 +1,23 @@
+"""`siwat serve`: the worker."""
+
+import sys
+
+from fastapi import FastAPI
+
+from siwatsystem.config import Settings
+from siwatsystem.errors import InvalidSetting
+
+
+def serve(app: FastAPI | None = None) -> int:
+    """Run the worker until SIGTERM or SIGINT. Returns the exit status: 0, or 2 for a bad setting."""
+    from siwatsystem import server
+    from siwatsystem.app import create_app
+
+    try:
+        served = app or create_app()
+        settings: Settings = served.state.settings
+        server.run(served, settings)
+    except InvalidSetting as error:
+        print(f"siwat: {error.message}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,158 @@
+"""Opened pipelines, one per model id and URL, loaded in the background and tried again on failure.
+
+Everything here runs on the event loop's thread, except `_open`, which downloads and loads in a
+pool of threads so that one slow archive does not hold up another.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from siwatsystem.config import Settings
+from siwatsystem.errors import ModelError, ModelInvalid, SiwatError
+from siwatsystem.pipeline.executor import Pipeline
+
+log = logging.getLogger(__name__)
+
+LOADER_THREADS = 4
+LONGEST_WAIT_SEC = 60.0
+
+
+class PipelineKey(NamedTuple):
+    """What makes two subscriptions share a pipeline."""
+
+    model_id: int | str
+    url: str
+
+
+class Opener(Protocol):
+    """Fetches and loads pipelines. Both calls block, and are made from a loader thread."""
+
+    def open(self, key: PipelineKey) -> Pipeline:
+        """The pipeline, ready to run. Raises ModelError."""
+        ...
+
+    def close(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
+        """Give back what `open` took, also after it failed."""
+        ...
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A pipeline that somebody wants: there, being loaded (neither), or failed for now."""
+
+    key: PipelineKey
+    pipeline: Pipeline | None = None
+    error: SiwatError | None = None
+    users: int = 0
+    task: "asyncio.Task[None] | None" = field(default=None, repr=False)
+
+
+class PipelineLoader:
+    """Counted references to pipelines. `on_change` is told when one is ready or has failed."""
+
+    def __init__(self, opener: Opener, settings: Settings, on_change: Callable[[Loaded], None]) -> None:
+        self._opener = opener
+        self._settings = settings
+        self._on_change = on_change
+        self._loaded: dict[PipelineKey, Loaded] = {}
+        self._threads = ThreadPoolExecutor(LOADER_THREADS, thread_name_prefix="load")
+
+    def acquire(self, key: PipelineKey) -> Loaded:
+        """The pipeline of `key`, whose loading begins now if nobody had it."""
+        entry = self._loaded.get(key)
+        if entry is None:
+            entry = self._loaded[key] = Loaded(key)
+            entry.task = asyncio.create_task(self._keep(entry), name=f"load-{key.model_id}")
+        entry.users += 1
+        return entry
+
+    def release(self, entry: Loaded) -> None:
+        """One user less; the last one closes it, in the background."""
+        entry.users -= 1
+        if entry.users > 0:
+            return
+        self._loaded.pop(entry.key, None)
+        if entry.task is not None:
+            entry.task.cancel()
+
+    def retry(self, entry: Loaded) -> None:
+        """Try a failed one again at once (its subscription was replaced)."""
+        if entry.error is not None and entry.pipeline is None:
+            if entry.task is not None:
+                entry.task.cancel()
+            entry.error = None
+            entry.task = asyncio.create_task(self._keep(entry), name=f"load-{entry.key.model_id}")
+
+    def all(self) -> list[Loaded]:
+        return list(self._loaded.values())
+
+    async def close(self) -> None:
+        """Close every pipeline. A download that is under way is left to its own deadline."""
+        tasks = [entry.task for entry in self._loaded.values() if entry.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._loaded.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _keep(self, entry: Loaded) -> None:
+        """Load `entry`, as often as it takes, then hold it until cancelled."""
+        failures = 0
+        while True:
+            try:
+                entry.pipeline = await self._open(entry.key)
+            except SiwatError as error:
+                failures += 1
+                entry.error = error
+                log.warning("model %s: %s", entry.key.model_id, error.message)
+                self._on_change(entry)
+                await self._rest(error, failures)
+                continue
+            entry.error = None
+            log.info("model %s is ready", entry.key.model_id)
+            self._on_change(entry)
+            try:
+                await asyncio.get_running_loop().create_future()  # until the last user has gone
+            finally:
+                pipeline, entry.pipeline = entry.pipeline, None
+                self._threads.submit(self._opener.close, entry.key, pipeline)
+
+    async def _open(self, key: PipelineKey) -> Pipeline:
+        job = self._threads.submit(self._open_blocking, key)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            # The thread goes on to its end; what it then holds must not stay open.
+            job.add_done_callback(lambda done: self._discard(key, done))
+            raise
+
+    def _open_blocking(self, key: PipelineKey) -> Pipeline:
+        try:
+            return self._opener.open(key)
+        except SiwatError:
+            self._opener.close(key, None)
+            raise
+        except Exception as error:
+            # Archives come from outside: whatever a library makes of one, the worker goes on.
+            log.exception("model %s could not be opened", key.model_id)
+            self._opener.close(key, None)
+            raise ModelInvalid(f"the model could not be opened: {type(error).__name__}: {error}") from error
+
+    def _discard(self, key: PipelineKey, done: "Future[Pipeline]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._opener.close(key, done.result())
+
+    async def _rest(self, error: SiwatError, failures: int) -> None:
+        """Wait before the next attempt: for long after a permanent failure or too many passing ones."""
+        settings = self._settings
+        retries = settings.max_retries
+        if (isinstance(error, ModelError) and error.permanent) or (retries >= 0 and failures > retries):
+            await asyncio.sleep(settings.permanent_retry_sec)
+            return
+        base = min(settings.reconnect_interval_sec * 2 ** min(failures - 1, 16), LONGEST_WAIT_SEC)
+        await asyncio.sleep(base * random.uniform(0.5, 1.0))

@@ -1,0 +1,58 @@
+"""`GET /health`: whether the worker lives, is ready, and what is wrong."""
+
+import time
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from siwatsystem import __version__
+from siwatsystem.routes.access import worker_of
+from siwatsystem.worker import Worker
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(BaseModel):
+    """The worker's state in one object."""
+
+    status: Literal["ok", "degraded"] = Field(description="`degraded` while something is wrong")
+    version: str
+    uptime_sec: float
+    open: bool = Field(description="No token is needed to command this worker")
+    subscriptions: int
+    online: int = Field(description="Subscriptions whose camera delivers and whose pipeline is loaded")
+    precision: dict[str, str] = Field(description="By model id: `exact` or `fast`, and why")
+    outbox: dict[str, int] = Field(description="Actions that wait, by target")
+    problems: list[str] = Field(description="What is wrong, for people")
+
+
+@router.get("/health")
+async def health(request: Request) -> Health:
+    """Always 200 while the worker lives; `status` and `problems` tell the rest."""
+    worker = worker_of(request)
+    settings = worker.settings
+    subscriptions = worker.subscriptions.all()
+    problems = _problems(worker)
+    return Health(
+        status="degraded" if problems else "ok",
+        version=__version__,
+        uptime_sec=round(time.time() - worker.started_at, 1),
+        open=settings.control_token is None,
+        subscriptions=len(subscriptions),
+        online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
+        precision=worker.precisions(),
+        outbox=worker.engine.outbox_depth(),
+        problems=problems,
+    )
+
+
+def _problems(worker: Worker) -> list[str]:
+    problems: list[str] = []
+    for loop in worker.loops():
+        names = ", ".join(loop.members)
+        if loop.source.error is not None:
+            problems.append(f"{names}: {loop.source.error.message}")
+        if loop.loaded.error is not None:
+            problems.append(f"{names}: {loop.loaded.error.message}")
+    return problems + worker.engine.problems()

@@ -1,0 +1,76 @@
+"""`GET /camera/{camera_id}/image`: the newest frame as JPEG, encoded once however many ask."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+
+from siwatsystem import metrics
+from siwatsystem.frames import Crop, Frame, Image, encode_jpeg
+from siwatsystem.loops import Member
+from siwatsystem.overlay import draw
+from siwatsystem.reports import wire_time
+from siwatsystem.routes.access import worker_of
+
+router = APIRouter(tags=["images"])
+
+NOT_FOUND = {"description": "No such subscription, or no frame yet"}
+FAILED = {"description": "The frame could not be encoded"}
+
+
+@router.get(
+    "/camera/{camera_id}/image",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "The newest frame"},
+        404: NOT_FOUND,
+        500: FAILED,
+    },
+)
+async def image(
+    request: Request,
+    camera_id: Annotated[str, Path(description="The subscription identifier, `display;camera`")],
+    overlay: Annotated[bool, Query(description="Draw what was last detected")] = False,
+    full: Annotated[bool, Query(description="The whole frame, whatever the subscription's crop")] = False,
+) -> Response:
+    """The newest frame of a subscription's camera, cropped as the subscription says."""
+    loop = worker_of(request).loop_of(camera_id)
+    if loop is None:
+        raise HTTPException(404, f"no subscription {camera_id}")
+    frame = loop.source.latest
+    if frame is None:
+        raise HTTPException(404, f"no frame of {camera_id} yet")
+    crop = None if full else loop.crop
+    member = loop.members.get(camera_id) if overlay else None
+    try:
+        data = await (_encoded(frame, crop) if member is None else _drawn(frame, crop, member))
+    except ValueError as error:
+        raise HTTPException(500, str(error)) from None
+    headers = {"Cache-Control": "no-store", "X-Captured-At": wire_time(frame.captured_at)}
+    return Response(data, media_type="image/jpeg", headers=headers)
+
+
+async def _encoded(frame: Frame, crop: Crop | None) -> bytes:
+    def begin() -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(asyncio.to_thread(_encode, frame.cropped, crop))
+
+    # The task is the frame's, not this request's: a client that leaves must not end it for the others.
+    return await asyncio.shield(frame.once(("jpeg", crop), begin))
+
+
+async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
+    seen = member.seen
+
+    def picture(crop: Crop | None) -> Image:
+        return draw(frame.image, seen, crop)
+
+    def begin() -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(asyncio.to_thread(_encode, picture, crop))
+
+    return await asyncio.shield(frame.once(("overlay", crop, seen), begin))
+
+
+def _encode(picture: Callable[[Crop | None], Image], crop: Crop | None) -> bytes:
+    metrics.JPEG_ENCODED.inc()
+    return encode_jpeg(picture(crop))

@@ -1,0 +1,80 @@
+"""`WS /`: a thin driver around the pure conversation. One task reads, one sends."""
+
+import asyncio
+import contextlib
+import logging
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from siwatsystem import metrics, messages
+from siwatsystem.connections import Connection
+from siwatsystem.routes.access import worker_of
+from siwatsystem.worker import Worker
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+YIELD_EVERY = 16
+"""Messages of one client that are taken before others get their turn."""
+
+
+@router.websocket("/")
+async def websocket(socket: WebSocket) -> None:
+    worker = worker_of(socket)
+    if len(worker.connections) >= worker.settings.websocket.max_connections:
+        await socket.close(1013, "as many connections are open as this worker allows")
+        return
+    await socket.accept()
+    connection = worker.connect()
+    sender = asyncio.create_task(_send(worker, connection, socket), name=f"send-{connection.id}")
+    reader = asyncio.create_task(_read(worker, connection, socket), name=f"read-{connection.id}")
+    try:
+        await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        worker.disconnect(connection)
+        for task in (sender, reader):
+            task.cancel()
+        await asyncio.gather(sender, reader, return_exceptions=True)
+        reason = connection.close
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            code, text = (reason.code, reason.reason) if reason else (1001, "the worker ends this connection")
+            await asyncio.wait_for(socket.close(code, text), worker.settings.websocket.send_timeout_sec)
+
+
+async def _read(worker: Worker, connection: Connection, socket: WebSocket) -> None:
+    """Until the client leaves or is to be closed."""
+    taken = 0
+    while connection.close is None:
+        try:
+            message = await socket.receive()
+        except (WebSocketDisconnect, RuntimeError):
+            return
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text")
+        worker.receive(connection, text if text is not None else message.get("bytes") or b"")
+        taken += 1
+        if taken % YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+
+
+async def _send(worker: Worker, connection: Connection, socket: WebSocket) -> None:
+    """Until the client takes no byte for `send_timeout_sec`, or is to be closed."""
+    timeout = worker.settings.websocket.send_timeout_sec
+    while True:
+        message = worker.connections.next(connection)
+        if message is None:
+            if connection.close is not None:
+                return
+            connection.wake.clear()
+            await connection.wake.wait()
+            continue
+        try:
+            await asyncio.wait_for(socket.send_text(messages.encode(message)), timeout)
+        except TimeoutError:
+            log.warning("connection %d takes nothing: cut", connection.id)
+            return
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return
+        if isinstance(message, messages.ImageDetection):
+            metrics.DETECTIONS_SENT.inc()

@@ -1,0 +1,340 @@
+"""The worker: applies what backends ask to sources, pipelines and loops, and sends what was seen.
+
+Concurrency: everything in this module runs on the event loop's thread. Sources have a thread each
+and pipelines a pool; both come back here through `call_soon_threadsafe` or an awaited future.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from siwatsystem.config import Settings
+from siwatsystem.connections import Connection, Connections, error_message
+from siwatsystem.delivery import QueuedDetection
+from siwatsystem.displays import Displays
+from siwatsystem.engine import Engine
+from siwatsystem.errors import SiwatError
+from siwatsystem.frames import Crop, Frame
+from siwatsystem.loading import Loaded, PipelineKey, PipelineLoader
+from siwatsystem.loops import Analysis, AnalysisLoop, Member
+from siwatsystem.messages import (
+    PatchSessionIn,
+    PatchSessionResult,
+    RequestState,
+    SetSessionId,
+    Subscribe,
+    Unsubscribe,
+)
+from siwatsystem.reports import camera_connection, image_detection, state_report
+from siwatsystem.session import Answer, Apply, Close
+from siwatsystem.streams.pool import Source, SourcePool
+from siwatsystem.subscriptions import Changes, Subscription, Subscriptions
+from siwatsystem.usage import UsageMeter
+
+log = logging.getLogger(__name__)
+
+LoopKey = tuple[object, PipelineKey, Crop | None]
+REPORT_DELAY_SEC = 0.02
+"""Changes of a burst are gathered for this long, so that a thousand subscribes cause few reports."""
+
+
+class Worker:
+    """One worker. `start` and `stop` are called once each, on the same event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.subscriptions = Subscriptions(settings.max_streams, settings.disconnect_grace_sec)
+        self.displays = Displays()
+        self.connections = Connections(settings, self.subscriptions.connection_for_display)
+        self.engine = Engine(settings, self._on_outbox_problem)
+        self.usage_meter = UsageMeter()
+        self.usage = self.usage_meter.read()
+        self.started_at = time.time()
+        self._loops: dict[LoopKey, AnalysisLoop] = {}
+        self._of: dict[str, LoopKey] = {}
+        self._dirty: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.pool = SourcePool(self.settings, self._on_source_change)
+        self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
+        count = self.settings.pipeline.threads or max(4, (os.cpu_count() or 1) + 1)
+        self.threads = ThreadPoolExecutor(count, thread_name_prefix="pipeline")
+        await asyncio.to_thread(self.engine.start)
+        self._tasks = [asyncio.create_task(self._tick(), name="tick")]
+
+    async def stop(self) -> None:
+        """End everything within `shutdown_timeout_sec`; what was accepted stays in the outbox."""
+        for task in self._tasks:
+            task.cancel()
+        for loop in self._loops.values():
+            loop.stop()
+        self._loops.clear()
+        deadline = self.settings.shutdown_timeout_sec
+        await asyncio.gather(
+            self.loader.close(),
+            asyncio.to_thread(self.pool.close, deadline / 2),
+            asyncio.to_thread(self.threads.shutdown, wait=True, cancel_futures=True),
+        )
+        await asyncio.to_thread(self.engine.close, deadline / 2)
+
+    # --- what the WebSocket route calls ----------------------------------------------------------
+
+    def connect(self) -> Connection:
+        connection = self.connections.open()
+        self._report_now(connection)
+        return connection
+
+    def receive(self, connection: Connection, text: str | bytes) -> None:
+        """One message of a client. What it says is answered, never raised."""
+        for effect in connection.conversation.receive(text, time.monotonic()):
+            match effect:
+                case Apply(command=command):
+                    self._apply(connection, command)
+                case Answer(message=message):
+                    self.connections.reply(connection, message)
+                case Close():
+                    connection.close = effect
+                    connection.wake.set()
+
+    def disconnect(self, connection: Connection) -> None:
+        changes = self.subscriptions.disconnect(connection.id, time.monotonic())
+        self.connections.closed(connection)
+        self._change(changes)
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def _apply(self, connection: Connection, command: object) -> None:
+        identifier: str | None = None
+        try:
+            match command:
+                case Subscribe(payload=payload):
+                    identifier = payload.subscription_identifier
+                    self._subscribe(connection, Subscription.from_payload(payload))
+                case Unsubscribe(payload=payload):
+                    identifier = payload.subscription_identifier
+                    self._change(self.subscriptions.unsubscribe(connection.id, identifier))
+                    self.connections.forget(connection, identifier)
+                case RequestState():
+                    self._report_now(connection)
+                case SetSessionId(payload=payload):
+                    self.displays.set_session(payload.display_identifier, payload.session_id)
+                case PatchSessionIn():
+                    self._patch(connection, command)
+                case PatchSessionResult(payload=payload):
+                    self._patch_answered(connection, command)
+                case _:
+                    raise TypeError(f"no such command: {command!r}")
+        except SiwatError as error:
+            self.connections.reply(connection, error_message(error, identifier))
+
+    def _subscribe(self, connection: Connection, subscription: Subscription) -> None:
+        identifier = subscription.identifier
+        before = self.connections.get(self.subscriptions.holder(identifier))
+        changes = self.subscriptions.subscribe(connection.id, subscription, time.monotonic())
+        if before is not None and before is not connection:
+            self.connections.forget(before, identifier)
+        self.connections.forget_told(connection, identifier)
+        self._change(changes)
+        key = self._of.get(identifier)
+        if key is not None:
+            loop = self._loops[key]
+            self.loader.retry(loop.loaded)
+            loop.source.retry()
+            self._tell_problems(connection, identifier, loop)
+        self._dirty_report(connection.id)
+        self.connections.flush_patches()
+
+    def _patch(self, connection: Connection, command: PatchSessionIn) -> None:
+        success, message = True, "merged"
+        try:
+            self.displays.patch(command.session_id, dict(command.data))
+        except SiwatError as error:
+            success, message = False, error.message
+        payload = {"sessionId": command.session_id, "success": success, "message": message}
+        self.connections.reply(connection, PatchSessionResult.model_validate({"payload": payload}))
+
+    def _patch_answered(self, connection: Connection, command: PatchSessionResult) -> None:
+        answer = command.payload
+        known = self.connections.answered(connection, answer.session_id, answer.success)
+        if not known:
+            log.info("an answer to no patch of ours: session %s", answer.session_id)
+        elif not answer.success:
+            log.warning("the backend refused a patch of session %s: %s", answer.session_id, answer.message)
+
+    # --- what runs -------------------------------------------------------------------------------
+
+    def _change(self, changes: Changes) -> None:
+        for subscription in changes.ended:
+            self._end(subscription)
+        for old, new in changes.changed:
+            self._replace(old, new)
+        for subscription in changes.begun:
+            self._begin(subscription)
+        for number in changes.connections:
+            self._dirty_report(number)
+
+    def _begin(self, subscription: Subscription) -> None:
+        member = Member(subscription, self.displays.session_of)
+        loop = self._loop_of(subscription)
+        loop.members[subscription.identifier] = member
+
+    def _end(self, subscription: Subscription) -> None:
+        key = self._of.pop(subscription.identifier, None)
+        if key is None:
+            return
+        loop = self._loops[key]
+        loop.members.pop(subscription.identifier, None)
+        if not loop.members:
+            del self._loops[key]
+            loop.stop()
+            self.loader.release(loop.loaded)
+            self.pool.release(loop.source)
+
+    def _replace(self, old: Subscription, new: Subscription) -> None:
+        """Begin before ending, so that a source or pipeline both use is not restarted."""
+        previous = self._of.get(old.identifier)
+        if previous == _loop_key(new):
+            self._loops[previous].members[old.identifier].subscription = new
+            return
+        del self._of[old.identifier]
+        self._begin(new)
+        current = self._of[new.identifier]
+        if previous is not None:
+            self._of[old.identifier] = previous
+            self._end(old)
+        self._of[new.identifier] = current
+
+    def _loop_of(self, subscription: Subscription) -> AnalysisLoop:
+        key = _loop_key(subscription)
+        self._of[subscription.identifier] = key
+        loop = self._loops.get(key)
+        if loop is None:
+            loop = self._loops[key] = AnalysisLoop(
+                self.pool.acquire(subscription.source),
+                self.loader.acquire(PipelineKey(subscription.model_id, subscription.model_url)),
+                subscription.crop,
+                interval_sec=self.settings.analysis_interval_sec,
+                threads=self.threads,
+                deliver=self._deliver,
+            )
+            loop.start()
+        return loop
+
+    # --- what was seen ---------------------------------------------------------------------------
+
+    def _deliver(self, member: Member, frame: Frame, analysis: Analysis) -> None:
+        subscription = member.subscription
+        holder = self.subscriptions.holder(subscription.identifier)
+        for event in analysis.events:
+            message = image_detection(
+                subscription, event, analysis.offset, frame.captured_at, analysis.session_id
+            )
+            item = QueuedDetection(
+                message=message,
+                display_id=subscription.display_id,
+                session_id=analysis.session_id,
+                attributes=event.attributes,
+                captured_at=frame.captured_at,
+            )
+            self.connections.detection(holder, item)
+
+    # --- what is told ----------------------------------------------------------------------------
+
+    def _on_source_change(self, source: Source) -> None:
+        """From a capture or watchdog thread."""
+        self._loop.call_soon_threadsafe(self._changed, source)
+
+    def _on_pipeline_change(self, loaded: Loaded) -> None:
+        self._changed(loaded)
+
+    def _on_outbox_problem(self, error: SiwatError, where: str, *, resolved: bool = False) -> None:
+        """From an outbox thread."""
+        self._loop.call_soon_threadsafe(self._tell_outbox, error, where, resolved)
+
+    def _tell_outbox(self, error: SiwatError, where: str, resolved: bool) -> None:
+        for connection in self.connections.all():
+            if not resolved:
+                self.connections.tell(connection, "", f"{error.code} {where}", error)
+            else:
+                self.connections.end(connection, "", f"{error.code} {where}", error.message)
+
+    def _changed(self, what: Source | Loaded) -> None:
+        for loop in self._loops.values():
+            if loop.source is not what and loop.loaded is not what:
+                continue
+            loop.nudge()
+            for identifier in loop.members:
+                connection = self.connections.get(self.subscriptions.holder(identifier))
+                if connection is not None:
+                    self._tell_problems(connection, identifier, loop)
+                    self._dirty_report(connection.id)
+
+    def _tell_problems(self, connection: Connection, identifier: str, loop: AnalysisLoop) -> None:
+        source, loaded = loop.source, loop.loaded
+        if source.error is not None:
+            self.connections.tell(connection, identifier, "stream", source.error)
+        elif source.online:
+            self.connections.end(connection, identifier, "stream", "the camera delivers frames")
+        if loaded.error is not None:
+            self.connections.tell(connection, identifier, "model", loaded.error)
+        elif loaded.pipeline is not None:
+            self.connections.end(connection, identifier, "model", "the model is ready")
+
+    # --- reports ---------------------------------------------------------------------------------
+
+    def online(self, identifier: str) -> bool:
+        """Whether fresh frames arrive and the pipeline is loaded."""
+        key = self._of.get(identifier)
+        loop = None if key is None else self._loops.get(key)
+        return loop is not None and loop.source.online and loop.loaded.pipeline is not None
+
+    def loop_of(self, identifier: str) -> AnalysisLoop | None:
+        """What runs for a subscription."""
+        key = self._of.get(identifier)
+        return None if key is None else self._loops.get(key)
+
+    def loops(self) -> list[AnalysisLoop]:
+        return list(self._loops.values())
+
+    def _report_now(self, connection: Connection) -> None:
+        cameras = [
+            camera_connection(subscription, self.online(subscription.identifier))
+            for subscription in self.subscriptions.of(connection.id)
+        ]
+        self.connections.report(connection, state_report(self.usage, cameras))
+
+    def _dirty_report(self, number: int) -> None:
+        if not self._dirty:
+            self._loop.call_later(REPORT_DELAY_SEC, self._report_dirty)
+        self._dirty.add(number)
+
+    def _report_dirty(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        for number in dirty:
+            connection = self.connections.get(number)
+            if connection is not None:
+                self._report_now(connection)
+
+    async def _tick(self) -> None:
+        """Every two seconds: the regular reports, the ends of grace, the patches that wait."""
+        while True:
+            await asyncio.sleep(self.settings.websocket.state_interval_sec)
+            try:
+                self.usage = self.usage_meter.read()
+                self._change(self.subscriptions.expire(time.monotonic()))
+                self.connections.expire()
+                for connection in self.connections.all():
+                    self._report_now(connection)
+            except Exception:
+                log.exception("a state report failed")
+
+
+def _loop_key(subscription: Subscription) -> LoopKey:
+    key = PipelineKey(subscription.model_id, subscription.model_url)
+    return subscription.source, key, subscription.crop
