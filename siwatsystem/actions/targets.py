@@ -1,0 +1,100 @@
+"""Servers that actions go to: how to reach one, and the key under which it is shared."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from siwatsystem.actions.spec import is_identifier
+
+TargetKind = Literal["redis", "postgresql"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _schema(name: str) -> str:
+    if not is_identifier(name):
+        raise ValueError(f"{name!r} is no name of a schema: letters, digits and _, at most 63")
+    return name
+
+
+class ServerModel(BaseModel):
+    """What both servers' settings share; unknown keys are kept in `model_extra`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+
+
+class RedisServer(ServerModel):
+    """`redis` of pipeline.json."""
+
+    password: str | None = Field(default=None, repr=False)
+    username: str | None = None
+    db: Annotated[int, Field(ge=0)] = 0
+
+
+class PostgresqlServer(ServerModel):
+    """`postgresql` of pipeline.json."""
+
+    database: Annotated[str, Field(min_length=1)]
+    username: Annotated[str, Field(min_length=1)]
+    password: str = Field(default="", repr=False)
+    schema_name: Annotated[str, AfterValidator(_schema), Field(alias="schema")] = "gas_station_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server; `settings` is empty for the worker's own embedded one. Its repr shows no password."""
+
+    kind: TargetKind
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        return not self.settings
+
+    @property
+    def key(self) -> str:
+        """The same for the same server, user and database, whichever archive names it."""
+        if self.embedded:
+            return f"{self.kind}:embedded"
+        text = json.dumps(self.settings, sort_keys=True)
+        return f"{self.kind}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: no secret in it."""
+        if self.embedded:
+            return f"embedded {self.kind}"
+        values = dict(self.settings)
+        return f"{self.kind} at {values['host']}:{values['port']}"
+
+    def __repr__(self) -> str:
+        return f"Target({self.place})"
+
+
+def redis_target(config: RedisServer | Mapping[str, Any] | Literal["embedded"]) -> Target:
+    """The target of a `redis` entry. Raises pydantic's ValidationError."""
+    if config == "embedded":
+        return Target("redis")
+    model = config if isinstance(config, RedisServer) else RedisServer.model_validate(config)
+    return Target("redis", _settings(model))
+
+
+def postgresql_target(config: PostgresqlServer | Mapping[str, Any] | Literal["embedded"]) -> Target:
+    """The target of a `postgresql` entry. Raises pydantic's ValidationError."""
+    if config == "embedded":
+        return Target("postgresql")
+    model = config if isinstance(config, PostgresqlServer) else PostgresqlServer.model_validate(config)
+    return Target("postgresql", _settings(model))
+
+
+def _settings(model: ServerModel) -> tuple[tuple[str, Any], ...]:
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    if "schema_name" in values:
+        values["schema"] = values.pop("schema_name")
+    return tuple(sorted(values.items()))
