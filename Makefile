@@ -20,10 +20,10 @@ system: setup
 	$(BIN)/python -m demo.cameras.system_packages --install
 
 demo: setup system
-	$(BIN)/python -m siwatsystem demo
+	$(BIN)/python -m demo
 
 demo-check: setup system
-	$(BIN)/python -m siwatsystem demo --check
+	$(BIN)/python -m demo --check
 
 test: setup system
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

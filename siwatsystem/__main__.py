@@ -18,7 +18,7 @@ def _serve() -> None:
     raise typer.Exit(serve.serve())
 
 
-app.command("demo")(demo.demo)
+app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
 app.command("docs")(documents.write)
 
 
