@@ -6,7 +6,7 @@ With a token set, programs send it as `Authorization: Bearer …`; `control` may
 
 import hmac
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from fastapi.responses import JSONResponse
@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from siwatsystem.config import Settings
-from siwatsystem.worker import Worker
+
+if TYPE_CHECKING:
+    from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ OPEN_PATHS = frozenset({"/", "/health", "/favicon.ico"})
 OPEN_PREFIX = "/static/"
 
 
-def worker_of(connection: HTTPConnection) -> Worker:
+def worker_of(connection: HTTPConnection) -> "Worker":
     """The worker that serves this request."""
     worker: Worker = connection.app.state.worker
     return worker

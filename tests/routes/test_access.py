@@ -1,0 +1,105 @@
+"""Every path × role, from a table; what the table does not name is denied."""
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from siwatsystem.config import Settings
+from siwatsystem.routes.access import AccessMiddleware, needed_role
+
+TOKENS = {"nobody": None, "stranger": "wrong", "viewer": "look", "controller": "command"}
+PATHS = {
+    "/": "open",
+    "/health": "open",
+    "/static/a.js": "open",
+    "/metrics": "view",
+    "/api/cameras": "view",
+    "/docs": "view",
+    "/openapi.json": "view",
+    "/asyncapi.json": "view",
+    "/camera/a;b/image": "view",
+    "/something/new": "view",
+}
+
+
+async def answer(request: object) -> PlainTextResponse:
+    return PlainTextResponse("yes")
+
+
+async def talk(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    await socket.close()
+
+
+def client(settings: Settings) -> TestClient:
+    app = Starlette(routes=[Route("/{path:path}", answer), WebSocketRoute("/", talk)])
+    app.add_middleware(AccessMiddleware, settings=settings)
+    return TestClient(app)
+
+
+GUARDED = Settings.model_validate({"control_token": "command", "view_token": "look"})
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("who", TOKENS)
+@pytest.mark.parametrize("path", PATHS)
+def test_who_may_read_what(path: str, who: str):
+    response = client(GUARDED).get(path, headers=bearer(TOKENS[who]))
+    known = who in ("viewer", "controller")
+    if PATHS[path] == "open" or known:
+        assert response.status_code == 200
+    else:
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_table_is_the_rule():
+    for path, role in PATHS.items():
+        assert needed_role("http", path) == role
+    assert needed_role("websocket", "/") == "control"
+
+
+@pytest.mark.parametrize("who", TOKENS)
+def test_only_control_may_open_the_websocket(who: str):
+    headers = bearer(TOKENS[who])
+    if who == "controller":
+        with client(GUARDED).websocket_connect("/", headers=headers) as socket:
+            assert socket.receive_text() == "hello"
+        return
+    with pytest.raises(WebSocketDisconnect), client(GUARDED).websocket_connect("/", headers=headers):
+        pass
+
+
+def test_with_only_a_control_token_looking_needs_it_too():
+    only = Settings.model_validate({"control_token": "command"})
+    assert client(only).get("/metrics").status_code == 401
+    assert client(only).get("/metrics", headers=bearer("command")).status_code == 200
+
+
+def test_without_tokens_everything_is_open():
+    open_worker = Settings.model_validate({})
+    assert client(open_worker).get("/metrics").status_code == 200
+    with client(open_worker).websocket_connect("/") as socket:
+        assert socket.receive_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [(None, True), ("http://testserver", True), ("http://evil.example", False), ("null", False)],
+)
+def test_a_browser_page_of_another_site_may_not_connect(origin: str | None, allowed: bool):
+    headers = {} if origin is None else {"Origin": origin}
+    open_worker = client(Settings.model_validate({}))
+    if allowed:
+        with open_worker.websocket_connect("/", headers=headers) as socket:
+            assert socket.receive_text() == "hello"
+        return
+    with pytest.raises(WebSocketDisconnect), open_worker.websocket_connect("/", headers=headers):
+        pass
