@@ -39,7 +39,13 @@ class Shape:
     def height(self, t: Array | float) -> Array:
         """Height of the lower body's top (bonnet, belt, boot) at station t."""
         xs, zs = zip(*self.top, strict=True)
-        return np.asarray(np.interp(t, xs, zs))
+        knots = [np.interp(np.asarray(t) + k, xs, zs) for k in (-0.05, -0.025, 0.0, 0.025, 0.05)]
+        # Sheet metal bends, it does not fold: the measures' corners are smoothed.
+        return np.asarray(
+            np.mean(knots, axis=0)
+            + (zs[0] - np.mean([np.interp(k, xs, zs) for k in (-0.05, -0.025, 0.0, 0.025, 0.05)]))
+            * np.exp(-np.asarray(t) / 0.03)
+        )
 
     def width(self, t: Array) -> Array:
         """Half width at station t: narrower at both ends, as seen from above."""
@@ -48,7 +54,7 @@ class Shape:
 
     def flank(self, v: Array) -> Array:
         """Relative width up the side: tucked in at sill and shoulder."""
-        return np.asarray(np.interp(v, [0, 0.12, 0.45, 0.62, 0.85, 1.0], [0.93, 0.97, 1.0, 0.985, 0.97, 0.93]))
+        return np.asarray(np.interp(v, [0, 0.12, 0.45, 0.62, 0.85, 1], [0.93, 0.97, 1, 0.985, 0.97, 0.93]))
 
     def bottom(self, t: Array) -> Array:
         return np.asarray(np.interp(t, [0, 0.08, 0.92, 1], [0.02, 0, 0, 0.10])) + self.clearance
@@ -146,18 +152,68 @@ def make_shape(body_type: str, rng: np.random.Generator) -> Shape:
     k = 1 + float(rng.uniform(-0.03, 0.03))
     h = 1 + float(rng.uniform(-0.025, 0.025))
     if body_type == "Sedan":
-        return Shape(body_type, 4.72 * k, 0.91, 0.19,
-                     ((0, 0.70 * h), (0.10, 0.84 * h), (0.30, 0.96 * h), (0.55, 0.97 * h), (0.84, 1.03 * h),
-                      (1.0, 0.98 * h)),
-                     (0.29, 0.455, 0.655, 0.84), 1.42 * h, 0.80, 0.60, 0.325, (0.18, 0.79), False)  # fmt: skip
+        return Shape(
+            body_type,
+            4.72 * k,
+            0.91,
+            0.19,
+            (
+                (0, 0.70 * h),
+                (0.10, 0.84 * h),
+                (0.30, 0.96 * h),
+                (0.55, 0.97 * h),
+                (0.84, 1.03 * h),
+                (1.0, 0.98 * h),
+            ),
+            (0.29, 0.455, 0.655, 0.84),
+            1.42 * h,
+            0.80,
+            0.60,
+            0.325,
+            (0.195, 0.79),
+            False,
+        )
     if body_type == "SUV":
-        return Shape(body_type, 4.62 * k, 0.96, 0.30,
-                     ((0, 0.98 * h), (0.08, 1.10 * h), (0.27, 1.20 * h), (0.6, 1.22 * h), (1.0, 1.22 * h)),
-                     (0.25, 0.365, 0.90, 0.985), 1.84 * h, 0.88, 0.74, 0.385, (0.18, 0.79), True)  # fmt: skip
+        return Shape(
+            body_type,
+            4.62 * k,
+            0.96,
+            0.30,
+            ((0, 0.98 * h), (0.08, 1.10 * h), (0.27, 1.20 * h), (0.6, 1.22 * h), (1.0, 1.22 * h)),
+            (0.25, 0.365, 0.90, 0.985),
+            1.84 * h,
+            0.88,
+            0.74,
+            0.385,
+            (0.20, 0.79),
+            True,
+        )
     if body_type == "Hatchback":
-        return Shape(body_type, 3.80 * k, 0.85, 0.20,
-                     ((0, 0.76 * h), (0.10, 0.90 * h), (0.24, 1.02 * h), (0.6, 1.02 * h), (1.0, 1.02 * h)),
-                     (0.22, 0.415, 0.82, 0.965), 1.55 * h, 0.77, 0.60, 0.31, (0.17, 0.83), False)  # fmt: skip
-    return Shape(body_type, 5.30 * k, 0.99, 0.36,
-                 ((0, 1.08 * h), (0.06, 1.17 * h), (0.26, 1.24 * h), (0.6, 1.25 * h), (1.0, 1.25 * h)),
-                 (0.26, 0.37, 0.54, 0.60), 1.88 * h, 0.86, 0.70, 0.42, (0.17, 0.77), True)  # fmt: skip
+        return Shape(
+            body_type,
+            3.80 * k,
+            0.85,
+            0.20,
+            ((0, 0.76 * h), (0.10, 0.90 * h), (0.24, 1.02 * h), (0.6, 1.02 * h), (1.0, 1.02 * h)),
+            (0.22, 0.415, 0.82, 0.965),
+            1.55 * h,
+            0.77,
+            0.60,
+            0.31,
+            (0.19, 0.83),
+            False,
+        )
+    return Shape(
+        body_type,
+        5.30 * k,
+        0.99,
+        0.36,
+        ((0, 1.08 * h), (0.06, 1.17 * h), (0.26, 1.24 * h), (0.6, 1.25 * h), (1.0, 1.25 * h)),
+        (0.26, 0.37, 0.54, 0.60),
+        1.88 * h,
+        0.86,
+        0.70,
+        0.42,
+        (0.185, 0.77),
+        True,
+    )

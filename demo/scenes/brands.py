@@ -72,7 +72,9 @@ def aster(pen: FacePen) -> None:
     pen.area(star, WHITE)
     _pair(pen, [(0.54, 0.60), (0.93, 0.64), (0.97, 0.86), (0.56, 0.80)], (120, 122, 124), 0.3)
     _pair(pen, oval(0.72, 0.72, 0.07, 0.085), LAMP, 1.0)
-    _pair(pen, [(0.53, 0.52), (0.93, 0.56), (0.97, 0.86), (0.91, 0.86), (0.88, 0.62), (0.53, 0.58)], LAMP, 1.0)
+    _pair(
+        pen, [(0.53, 0.52), (0.93, 0.56), (0.97, 0.86), (0.91, 0.86), (0.88, 0.62), (0.53, 0.58)], LAMP, 1.0
+    )
 
 
 def borel(pen: FacePen) -> None:
@@ -84,7 +86,10 @@ def borel(pen: FacePen) -> None:
         for k in (-0.08, 0.0, 0.08):
             pen.stroke([(sign * 0.20 + k, 0.48), (sign * 0.20 + k, 0.78)], (92, 92, 94), 0.014)
         pen.area(
-            [(sign * u, v) for u, v in ((0.46, 0.55), (0.95, 0.56), (0.97, 0.84), (0.46, 0.82))][:: int(sign)], DARK
+            [(sign * u, v) for u, v in ((0.46, 0.55), (0.95, 0.56), (0.97, 0.84), (0.46, 0.82))][
+                :: int(sign)
+            ],
+            DARK,
         )
         for u in (0.575, 0.795):
             pen.area(oval(sign * u, 0.69, 0.100, 0.145), LAMP, 1.0)
@@ -146,6 +151,10 @@ def eldra(pen: FacePen) -> None:
 
 
 FACES: dict[str, Callable[[FacePen], None]] = {
-    "Aster": aster, "Borel": borel, "Corvano": corvano, "Dynex": dynex, "Eldra": eldra,
-}  # fmt: skip
+    "Aster": aster,
+    "Borel": borel,
+    "Corvano": corvano,
+    "Dynex": dynex,
+    "Eldra": eldra,
+}
 PLATE_V = {"Aster": 0.115, "Borel": 0.30, "Corvano": 0.48, "Dynex": 0.26, "Eldra": 0.22}

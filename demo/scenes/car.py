@@ -15,11 +15,28 @@ from .light import Light
 from .surface import Patch, box_quads, grid, paint_quads, rounded_grid
 
 PAINTS: tuple[Bgr, ...] = (
-    (236, 236, 234), (178, 180, 180), (122, 124, 126), (64, 65, 67), (26, 26, 28), (40, 38, 170), (30, 30, 112),
-    (150, 74, 28), (96, 48, 22), (196, 140, 70), (58, 92, 38), (92, 128, 96), (40, 168, 226), (36, 104, 222),
-    (150, 190, 208), (70, 92, 118), (118, 40, 92), (206, 206, 150),
-)  # fmt: skip
-LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
+    (236, 236, 234),
+    (178, 180, 180),
+    (122, 124, 126),
+    (64, 65, 67),
+    (26, 26, 28),
+    (40, 38, 170),
+    (30, 30, 112),
+    (150, 74, 28),
+    (96, 48, 22),
+    (196, 140, 70),
+    (58, 92, 38),
+    (92, 128, 96),
+    (40, 168, 226),
+    (36, 104, 222),
+    (150, 190, 208),
+    (70, 92, 118),
+    (118, 40, 92),
+    (206, 206, 150),
+)
+# Side windows, along the belt from the windscreen to the rear.
+PANES = ((0.13, 0.46), (0.50, 0.90))
+SUV_PANES = ((0.11, 0.38), (0.41, 0.68), (0.71, 0.93))
 
 
 @dataclass(frozen=True)
@@ -52,19 +69,23 @@ class Car:
 
     def outline(self, margin: float = 0.0) -> Array:
         """The footprint on the ground, (4, 2) in metres."""
-        w, l = self.shape.half_width + margin, self.shape.length / 2 + margin
-        corners = np.array([[-w, -l, 0], [w, -l, 0], [w, l, 0], [-w, l, 0.0]])
+        w, half = self.shape.half_width + margin, self.shape.length / 2 + margin
+        corners = np.array([[-w, -half, 0], [w, -half, 0], [w, half, 0], [-w, half, 0.0]])
         return np.asarray(self.world(corners)[:, :2])
 
     def hull(self) -> Array:
         """Points (16, 3) whose convex hull holds the car, for shadows and truncation."""
         s = self.shape
-        w, l = s.half_width, s.length / 2
-        y = [-l + t * s.length for t in s.cabin]
-        low = [[sx * w * 0.97, sy * l, z] for sx in (-1, 1) for sy in (-1, 1) for z in (0.0, s.nose)]
+        w, half = s.half_width, s.length / 2
+        y = [-half + t * s.length for t in s.cabin]
+        low = [[sx * w * 0.97, sy * half, z] for sx in (-1, 1) for sy in (-1, 1) for z in (0.0, s.nose)]
         cabin = [[sx * s.cabin_top, y[k], s.roof] for sx in (-1, 1) for k in (1, 2)]
         belt = [[sx * w, y[k], float(s.height(s.cabin[k]))] for sx in (-1, 1) for k in (0, 3)]
         return self.world(np.array(low + cabin + belt))
+
+    def lamp_points(self) -> Array:
+        """The two headlamps' places in the world (2, 3)."""
+        return self.world(self.shape.front(np.array([-0.78, 0.78]), np.array([0.72, 0.72])))
 
 
 def sample_car(rng: np.random.Generator, x: float, y: float, yaw: float, lamps: float) -> Car:
@@ -74,9 +95,14 @@ def sample_car(rng: np.random.Generator, x: float, y: float, yaw: float, lamps: 
     return Car(
         brand=BRANDS[rng.integers(len(BRANDS))],
         body_type=str(rng.choice(["Sedan", "SUV", "Hatchback", "Pickup"], p=[0.29, 0.27, 0.25, 0.19])),
-        paint=(blue, green, red), x=x, y=y, yaw=yaw, lamps=lamps,
-        look=int(rng.integers(1 << 31)), tints=(float(rng.uniform(0, 1)), float(rng.uniform(0, 1))),
-    )  # fmt: skip
+        paint=(blue, green, red),
+        x=x,
+        y=y,
+        yaw=yaw,
+        lamps=lamps,
+        look=int(rng.integers(1 << 31)),
+        tints=(float(rng.uniform(0, 1)), float(rng.uniform(0, 1))),
+    )
 
 
 @dataclass
@@ -108,32 +134,43 @@ class CarPainter:
     def _below(self) -> None:
         """Tyres and the dark underside, painted first: the body hides most of them."""
         s, half = self.car.shape, self.car.shape.length / 2
-        quads = [box_quads(-s.half_width * 0.9, -half * 0.86, s.clearance * 0.75, s.half_width * 0.9, half * 0.9,
-                           s.clearance + 0.15)]  # fmt: skip
+        quads = [
+            box_quads(
+                -s.half_width * 0.9,
+                -half * 0.86,
+                s.clearance * 0.75,
+                s.half_width * 0.9,
+                half * 0.9,
+                s.clearance + 0.15,
+            )
+        ]
         for axle in s.axles:
             y = -half + axle * s.length
             for sign in (-1, 1):
                 x = sign * s.half_width * 0.97
                 inner = x - sign * 0.22
                 quads.append(
-                    box_quads(min(x, inner), y - s.wheel * 0.8, 0, max(x, inner), y + s.wheel * 0.8, s.wheel * 1.6)
+                    box_quads(
+                        min(x, inner), y - s.wheel * 0.55, 0, max(x, inner), y + s.wheel * 0.55, s.wheel * 1.6
+                    )
                 )
         self._quads(self.car.world(np.concatenate(quads)), (24, 24, 25), "matt", 0.8)
 
     def _shell(self) -> None:
         s, car = self.car.shape, self.car
-        us, vs = np.linspace(-1, 1, 17), np.linspace(0, 1, 9)
-        ts = np.concatenate([[0, 0.02, 0.05], np.linspace(0.09, 1, 15)])
+        us, vs = np.linspace(-1, 1, 19), np.linspace(0, 1, 9)
+        ts = np.concatenate([[0, 0.02, 0.05], np.linspace(0.09, 1, 19)])
+        along = np.array([0, 0.04, 0.12, 0.25, 0.4, 0.6, 0.75, 0.88, 0.96, 1])
         for patch, u, v in ((s.rear, us[::4], vs[::2]), (s.upper, us, ts)):
             self._quads(grid(car.placed(patch), u, v), car.paint, "paint")
         for sign in (-1.0, 1.0):
-            self._quads(grid(car.placed(s.side(sign)), ts[::2], np.linspace(0, 1, 10)), car.paint, "paint")
+            self._quads(grid(car.placed(s.side(sign)), along, np.linspace(0, 1, 10)), car.paint, "paint")
         front = grid(car.placed(s.front), us, vs)
         paint_quads(self.canvas, self.light, front, car.paint, "paint", self.tag + 1)
 
     def _decal(self, patch: Patch, uv: Uv, colour: Bgr, tag: int | None = None, glow: float = 0.0) -> None:
         points = self.car.world(patch(*np.array(uv, dtype=np.float64).T))
-        if self.canvas.facing(points) or self.canvas.facing(points[::-1]) and patch == self.car.shape.upper:
+        if self.canvas.facing(points) or (self.canvas.facing(points[::-1]) and patch == self.car.shape.upper):
             self.canvas.polygon(points, self._colour(colour, glow), self.tag if tag is None else tag)
 
     def _flanks(self) -> None:
@@ -142,8 +179,11 @@ class CarPainter:
         for sign in (-1.0, 1.0):
             patch = s.side(sign)
             at = (lambda t: t) if sign > 0 else (lambda t: 1 - t)
-            sill = [(0.02, 0.0), (0.98, 0.0), (0.98, 0.17), (0.02, 0.17)] if s.cladding else [
-                (0.03, 0.0), (0.97, 0.0), (0.97, 0.07), (0.03, 0.07)]  # fmt: skip
+            sill = (
+                [(0.02, 0.0), (0.98, 0.0), (0.98, 0.17), (0.02, 0.17)]
+                if s.cladding
+                else [(0.03, 0.0), (0.97, 0.0), (0.97, 0.07), (0.03, 0.07)]
+            )
             self._decal(patch, sill, (34, 34, 35))
             body_line = [(at(t), 0.62) for t in np.linspace(0.08, 0.96, 9)]
             self._side_line(patch, body_line, 0.7, 0.018)
@@ -173,19 +213,23 @@ class CarPainter:
             points = ring * radius
             if upper:
                 points[:, 2] = np.maximum(points[:, 2], s.clearance - s.wheel)
-            points = self.car.world(points + [sign * x, y, s.wheel])
+            points = self.car.world(points + np.array([sign * x, y, s.wheel]))
             if self.canvas.facing(points[::-1]):
                 self.canvas.polygon(points, self._colour(colour), self.tag)
 
         edge = s.half_width * 0.985
-        disc(s.wheel * 1.24, edge, (34, 34, 35) if s.cladding else (18, 18, 18), upper=True)
+        disc(s.wheel * 1.19, edge, (34, 34, 35) if s.cladding else (18, 18, 18), upper=True)
         disc(s.wheel, edge - 0.02, (30, 30, 31))
         disc(s.wheel * 0.66, edge, (150, 151, 152))
         disc(s.wheel * 0.58, edge, (74, 75, 76))
         for k in range(5):
             a = k * 2 * np.pi / 5 + self.car.tints[0] * 3
-            spoke = np.array([[sign * edge, y, s.wheel], [sign * edge, y + np.cos(a) * s.wheel * 0.6,
-                                                          s.wheel + np.sin(a) * s.wheel * 0.6]])  # fmt: skip
+            spoke = np.array(
+                [
+                    [sign * edge, y, s.wheel],
+                    [sign * edge, y + np.cos(a) * s.wheel * 0.6, s.wheel + np.sin(a) * s.wheel * 0.6],
+                ]
+            )
             points = self.car.world(ring * s.wheel + [sign * edge, y, s.wheel])
             if self.canvas.facing(points[::-1]):
                 self.canvas.line(self.car.world(spoke), self._colour((178, 179, 180)), 0.06, self.tag)
@@ -193,8 +237,13 @@ class CarPainter:
     def _cabin(self) -> None:
         s, car = self.car.shape, self.car
         us, vs = np.linspace(-1, 1, 11), np.linspace(0, 1, 7)
-        parts = [(s.rear_window, us[::2]), (s.glasshouse(-1.0), us / 2 + 0.5), (s.glasshouse(1.0), us / 2 + 0.5),
-                 (s.roof_panel, us), (s.windscreen, us)]  # fmt: skip
+        parts = [
+            (s.rear_window, us[::2]),
+            (s.glasshouse(-1.0), us / 2 + 0.5),
+            (s.glasshouse(1.0), us / 2 + 0.5),
+            (s.roof_panel, us),
+            (s.windscreen, us),
+        ]
         if s.body_type == "Pickup":
             self._bed()
         quads = np.concatenate([grid(car.placed(p), u, vs) for p, u in parts])
@@ -202,11 +251,11 @@ class CarPainter:
         tint: Bgr = (40 + 16 * car.tints[0], 40 + 12 * car.tints[0], 38 + 8 * car.tints[0])
         for sign in (-1.0, 1.0):
             side = car.placed(s.glasshouse(sign))
-            spans = [(0.13, 0.46), (0.50, 0.90)] if s.body_type != "SUV" else [(0.11, 0.38), (0.41, 0.68), (0.71, 0.93)]
+            spans = SUV_PANES if s.body_type == "SUV" else PANES
             for a, b in spans:
                 span = (a, b) if sign > 0 else (1 - b, 1 - a)
                 self._quads(rounded_grid(side, (span[0], 0.10, span[1], 0.86), 0.25, 5), tint, "glass")
-        screen = rounded_grid(car.placed(s.windscreen), (-0.93, 0.03, 0.93, 0.95), 0.16, 11)
+        screen = rounded_grid(car.placed(s.windscreen), (-0.93, 0.03, 0.93, 0.95), 0.16, 19)
         self._quads(screen, tint, "glass")
         self._inside()
         self._roof_fittings()
@@ -228,10 +277,12 @@ class CarPainter:
         if s.body_type == "SUV":
             for sign in (-1.0, 1.0):
                 rail = s.roof_panel(np.full(5, sign * 0.90), np.linspace(0.05, 0.95, 5))
-                self.canvas.line(self.car.world(rail + [0, 0, 0.06]), self._colour((62, 62, 64)), 0.05, self.tag)
+                self.canvas.line(
+                    self.car.world(rail + np.array([0, 0, 0.06])), self._colour((62, 62, 64)), 0.05, self.tag
+                )
         if s.body_type == "Pickup":
             for u in np.linspace(-0.62, 0.62, 5):
-                lamp = s.roof_panel(np.full(2, u), np.array([0.05, 0.16])) + [0, 0, 0.05]
+                lamp = s.roof_panel(np.full(2, u), np.array([0.05, 0.16])) + np.array([0, 0, 0.05])
                 amber: Bgr = (20, 150, 250)
                 self.canvas.line(self.car.world(lamp), self._colour(amber, 0.9), 0.09, self.tag)
 
@@ -251,7 +302,7 @@ class CarPainter:
         y = -s.length / 2 + (s.cabin[0] + 0.055) * s.length
         z = float(s.height(s.cabin[0])) + 0.10
         for sign in (-1.0, 1.0):
-            x = sign * (s.half_width + 0.10)
+            x = sign * (s.cabin_base + 0.17)
             box = box_quads(x - 0.11, y - 0.05, z - 0.07, x + 0.11, y + 0.06, z + 0.07)
             self._quads(self.car.world(box), self.car.paint, "paint", 0.9)
 
@@ -264,7 +315,9 @@ class CarPainter:
             self.canvas.line(points, self._colour(colour, glow), width_m, self.tag + 1)
 
     def _front_shows(self) -> bool:
-        corners = self.car.world(self.car.shape.front(np.array([-0.6, 0.6, 0.6, -0.6]), np.array([0.2, 0.2, 0.8, 0.8])))
+        corners = self.car.world(
+            self.car.shape.front(np.array([-0.6, 0.6, 0.6, -0.6]), np.array([0.2, 0.2, 0.8, 0.8]))
+        )
         return self.canvas.facing(corners)
 
     def _face(self) -> None:
@@ -272,16 +325,31 @@ class CarPainter:
         if not self._front_shows():
             return
         if s.cladding:
-            self.area([(-0.97, 0.0), (-0.5, 0.0), (0, 0), (0.5, 0.0), (0.97, 0.0), (0.98, 0.13), (0.5, 0.13), (0, 0.13),
-                       (-0.5, 0.13), (-0.98, 0.13)], (34, 34, 35))  # fmt: skip
+            self.area(
+                [
+                    (-0.97, 0.0),
+                    (-0.5, 0.0),
+                    (0, 0),
+                    (0.5, 0.0),
+                    (0.97, 0.0),
+                    (0.98, 0.13),
+                    (0.5, 0.13),
+                    (0, 0.13),
+                    (-0.5, 0.13),
+                    (-0.98, 0.13),
+                ],
+                (34, 34, 35),
+            )
         FACES[self.car.brand](self)
         self._plate()
 
     def _plate(self) -> None:
         v = PLATE_V[self.car.brand]
-        half_u, half_v = 0.235 / 0.9 * 0.9 / self.car.shape.half_width, 0.075
-        self.area([(-half_u, v - half_v), (half_u, v - half_v), (half_u, v + half_v), (-half_u, v + half_v)],
-                  (232, 236, 236))  # fmt: skip
+        half_u, half_v = 0.235 / self.car.shape.half_width, 0.075
+        self.area(
+            [(-half_u, v - half_v), (half_u, v - half_v), (half_u, v + half_v), (-half_u, v + half_v)],
+            (232, 236, 236),
+        )
         look = np.random.default_rng(self.car.look + 1)
         for k in range(7):
             if k == 3:
@@ -289,9 +357,12 @@ class CarPainter:
             u = (-0.78 + k * 0.26) * half_u
             width = float(look.uniform(0.05, 0.085)) * half_u
             height = half_v * float(look.uniform(0.52, 0.62))
-            self.area([(u - width, v - height), (u + width, v - height), (u + width, v + height),
-                       (u - width, v + height)], (50, 48, 46))  # fmt: skip
-
-    def lamp_points(self) -> Array:
-        """The two headlamps' places in the world (2, 3)."""
-        return self.car.world(self.car.shape.front(np.array([-0.78, 0.78]), np.array([0.72, 0.72])))
+            self.area(
+                [
+                    (u - width, v - height),
+                    (u + width, v - height),
+                    (u + width, v + height),
+                    (u - width, v + height),
+                ],
+                (50, 48, 46),
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from .camera import Array
 from .canvas import Canvas
 from .light import Light
-
 
 Patch = Callable[[Array, Array], Array]
 """Maps parameters u, v (same shape) to points (..., 3) in metres."""
@@ -34,7 +32,7 @@ def grid(patch: Patch, us: Array, vs: Array) -> Array:
 
 
 def rounded_grid(patch: Patch, box: tuple[float, float, float, float], corner: float, n: int = 9) -> Array:
-    """Quads over the parameter rectangle `box` (u1, v1, u2, v2) whose corners are rounded by `corner` (0-1)."""
+    """Quads over the parameter rectangle `box` (u1, v1, u2, v2) with corners rounded by `corner` 0-1."""
     u1, v1, u2, v2 = box
     mid, half = (u1 + u2) / 2, (u2 - u1) / 2
 
@@ -62,20 +60,33 @@ def shaded(
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     cosine = np.sum(normals * view, axis=1)
     keep = cosine > 0
-    quads, normals, centres, view, cosine = quads[keep], normals[keep], centres[keep], view[keep], cosine[keep]
+    quads, normals, centres, view, cosine = (
+        quads[keep],
+        normals[keep],
+        centres[keep],
+        view[keep],
+        cosine[keep],
+    )
     colours = light.lit(albedo, normals, shade)
     edge, head_on = MATERIALS[material]
     if edge:
         rays = 2 * cosine[:, None] * normals - view
         gloss = (head_on + (edge - head_on) * (1 - cosine) ** 3)[:, None]
-        colours = colours * (1 - gloss) + light.mirrored(centres, rays) * gloss
+        colours = (
+            colours * (1 - gloss) + light.mirrored(centres, rays, 0.6 if material == "paint" else 0.3) * gloss
+        )
     return quads, colours
 
 
 def paint_quads(
-    canvas: Canvas, light: Light, quads: Array, albedo: tuple[float, float, float], material: str, tag: int,
+    canvas: Canvas,
+    light: Light,
+    quads: Array,
+    albedo: tuple[float, float, float],
+    material: str,
+    tag: int,
     shade: float = 1.0,
-) -> None:  # fmt: skip
+) -> None:
     """Shades quads (N, 4, 3 in metres) and paints those that face the camera, nearest last."""
     visible, colours = shaded(quads, np.array(albedo), material, light, canvas.camera.eye, shade)
     canvas.polygons(visible, colours, tag, sort=True)
@@ -88,6 +99,12 @@ def box_quads(x1: float, y1: float, z1: float, x2: float, y2: float, z2: float) 
     def wall(p: tuple[float, float], q: tuple[float, float]) -> list[tuple[float, float, float]]:
         return [(*p, z1), (*q, z1), (*q, z2), (*p, z2)]
 
-    faces = [wall(a, b), wall(b, c), wall(c, d), wall(d, a),
-             [(*a, z2), (*b, z2), (*c, z2), (*d, z2)], [(*d, z1), (*c, z1), (*b, z1), (*a, z1)]]  # fmt: skip
+    faces = [
+        wall(a, b),
+        wall(b, c),
+        wall(c, d),
+        wall(d, a),
+        [(*a, z2), (*b, z2), (*c, z2), (*d, z2)],
+        [(*d, z1), (*c, z1), (*b, z1), (*a, z1)],
+    ]
     return np.array(faces, dtype=np.float64)
