@@ -1,6 +1,8 @@
 """Packs pipeline.json and the trained weights into demo.mpta: `python -m demo.pack`.
 
-The same inputs give the same bytes: entries are in a fixed order and carry a fixed time.
+The same inputs give the same bytes: entries are in a fixed order and carry a fixed time. Weights that were
+not trained here are taken over from the archive that is being replaced: a changed pipeline.json can be packed
+from a fresh checkout.
 """
 
 from __future__ import annotations
@@ -29,14 +31,22 @@ def model_files(node: dict[str, Any]) -> Iterator[str]:
 
 
 def pack(target: Path = ARCHIVE, pipeline: Path = PIPELINE, weights: Path = WEIGHTS) -> Path:
-    """Writes the archive; every model file that the pipeline names must lie in `weights`."""
+    """Writes the archive; every model that the pipeline names must lie in `weights` or the old archive."""
     document = pipeline.read_bytes()
     names = dict.fromkeys(model_files(json.loads(document)["pipeline"]))
+    models = {name: _weights(name, weights, target) for name in names}
     with zipfile.ZipFile(target, "w") as archive:
         _add(archive, "pipeline.json", document)
-        for name in names:
-            _add(archive, name, (weights / name).read_bytes())
+        for name, data in models.items():
+            _add(archive, name, data)
     return target
+
+
+def _weights(name: str, weights: Path, old: Path) -> bytes:
+    if not (weights / name).exists() and old.exists():
+        with zipfile.ZipFile(old) as archive:
+            return archive.read(name)
+    return (weights / name).read_bytes()
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

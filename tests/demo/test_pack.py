@@ -29,6 +29,13 @@ def test_a_missing_model_is_not_packed_over(tmp_path: Path, weights: Path) -> No
         pack(tmp_path / "a.mpta", weights=weights)
 
 
+def test_weights_not_at_hand_are_taken_over_from_the_old_archive(tmp_path: Path, weights: Path) -> None:
+    target = pack(tmp_path / "a.mpta", weights=weights)
+    before = target.read_bytes()
+    next(weights.iterdir()).unlink()
+    assert pack(target, weights=weights).read_bytes() == before
+
+
 def test_the_shipped_archive_holds_the_pipeline_and_its_models() -> None:
     with zipfile.ZipFile(ARCHIVE) as archive:
         document = json.loads(archive.read("pipeline.json"))
