@@ -4,17 +4,11 @@ Unknown keys are kept in `model_extra`, so that whoever opens an archive can nam
 are errors.
 """
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-
-
-def is_identifier(name: str) -> bool:
-    """Whether `name` may be a table's or a column's."""
-    return _IDENTIFIER.fullmatch(name) is not None
+from siwatsystem.identifiers import is_identifier, is_table_name
 
 
 def _identifier(name: str) -> str:
@@ -24,8 +18,7 @@ def _identifier(name: str) -> str:
 
 
 def _table(name: str) -> str:
-    parts = name.split(".")
-    if len(parts) > 2 or not all(is_identifier(part) for part in parts):
+    if not is_table_name(name):
         raise ValueError(f"{name!r} is no name of a table: name or schema.name of letters, digits and _")
     return name
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from siwatsystem.actions.spec import is_identifier
+from siwatsystem.identifiers import is_identifier
 
 TargetKind = Literal["redis", "postgresql"]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -1,0 +1,145 @@
+"""One PostgreSQL connection on which no call outlasts its deadline, with errors told apart.
+
+The client library waits for ever on a server that has stopped answering, so the connection is
+driven in its asynchronous mode and every wait is bounded here.
+"""
+
+import contextlib
+import select
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from siwatsystem.errors import ActionFailed, TargetUnavailable
+
+Row = tuple[Any, ...]
+Statement = str | sql.Composable
+
+# Conditions that pass without a change to the statement: connection trouble, resources, shutdowns,
+# deadlocks, a lock or statement time-out, a server that is read-only for now (a standby).
+_PASSING_CLASSES = ("08", "40", "53", "57", "58")
+_PASSING_CODES = ("55P03", "25006")
+
+
+class Link:
+    """A connection; not thread-safe. Raises TargetUnavailable when the server is away, ActionFailed
+    (with the server's words) when it refuses what was said."""
+
+    def __init__(self, config: Mapping[str, Any], connect_timeout: float, statement_timeout: float) -> None:
+        self._statement_timeout = statement_timeout
+        self._connection = self._open(config, connect_timeout)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection was whole at its last use."""
+        return not self._connection.closed
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        with contextlib.suppress(psycopg2.Error):
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Generator[None]:
+        """A transaction whose statements the server itself ends in time."""
+        millis = int(self._statement_timeout * 1000)
+        self._run(f"BEGIN; SET LOCAL statement_timeout = {millis}")
+        try:
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def execute(self, statement: Statement, values: Sequence[object] = ()) -> list[Row]:
+        """Run a statement; its rows, if it has any."""
+        return self._run(statement, values)
+
+    def _open(self, config: Mapping[str, Any], timeout: float) -> psycopg2.extensions.connection:
+        deadline = time.monotonic() + timeout
+        try:
+            connection = psycopg2.connect(
+                host=config["host"],
+                port=config["port"],
+                dbname=config["database"],
+                user=config.get("username") or config.get("user"),
+                password=config.get("password") or None,
+                application_name="siwatsystem",
+                client_encoding="UTF8",
+                connect_timeout=max(2, int(timeout)),
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=10_000,
+                async_=True,
+            )
+        except psycopg2.Error as error:
+            raise TargetUnavailable(_words(error)) from None
+        try:
+            _wait(connection, deadline)
+        except (psycopg2.Error, TimeoutError) as error:
+            connection.close()
+            raise TargetUnavailable(_words(error)) from None
+        return connection
+
+    def _run(self, statement: Statement, values: Sequence[object] = ()) -> list[Row]:
+        # The server's own time-out comes first; this one is for a server that does nothing at all.
+        deadline = time.monotonic() + self._statement_timeout + 1
+        try:
+            cursor = self._connection.cursor()
+            cursor.execute(statement, values or None)
+            _wait(self._connection, deadline)
+            return cursor.fetchall() if cursor.description else []
+        except TimeoutError as error:
+            self.close()
+            raise TargetUnavailable(_words(error)) from None
+        except (ValueError, TypeError) as error:
+            raise ActionFailed(f"a value cannot be sent: {error}") from error
+        except psycopg2.Error as error:
+            if self._connection.closed or _lost(error):
+                self.close()
+                raise TargetUnavailable(_words(error)) from None
+            if _passing(error):
+                raise TargetUnavailable(_words(error)) from None
+            raise ActionFailed(_words(error)) from error
+
+    def _roll_back(self) -> None:
+        if not self.usable:
+            return
+        try:
+            self._run("ROLLBACK")
+        except (TargetUnavailable, ActionFailed):
+            self.close()
+
+
+def _wait(connection: psycopg2.extensions.connection, deadline: float) -> None:
+    """Until the connection has done what it was asked. Raises TimeoutError at the deadline."""
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        reading = state == psycopg2.extensions.POLL_READ
+        poller = select.poll()
+        poller.register(connection.fileno(), select.POLLIN if reading else select.POLLOUT)
+        poller.poll(min(left, 1.0) * 1000)
+
+
+def _lost(error: psycopg2.Error) -> bool:
+    """Whether the connection went with the error: the library's own word, or a server shutting down."""
+    if error.pgcode is None:
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return error.pgcode.startswith(("08", "57P"))
+
+
+def _passing(error: psycopg2.Error) -> bool:
+    code = error.pgcode or ""
+    return code.startswith(_PASSING_CLASSES) or code in _PASSING_CODES
+
+
+def _words(error: BaseException) -> str:
+    """The first line of what the server or library said; the database's words hold no password."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
