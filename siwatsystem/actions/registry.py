@@ -1,0 +1,56 @@
+"""Which actions there are: the configuration of each, the server it goes to, and what carries it out.
+
+A new action: its model in `spec` (and in `spec.Action`), a function in `build` that makes its job, its
+kind in `base.JobKind`, a branch in the `deliver` of its server's sink, and a line here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from siwatsystem.actions.base import JobKind
+from siwatsystem.actions.spec import ActionModel, Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.store import StoredJob
+from siwatsystem.actions.targets import TargetKind
+from siwatsystem.config import OutboxSettings
+
+IMAGE, MESSAGE, RECORD = range(3)
+"""What is dropped first when the outbox is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of job: its server, its rank among what is dropped, its configuration where it has one."""
+
+    server: TargetKind
+    rank: int
+    model: type[ActionModel] | None = None
+
+
+KINDS: Mapping[JobKind, Kind] = {
+    "redis_save_image": Kind("redis", IMAGE, SaveImage),
+    "redis_publish": Kind("redis", MESSAGE, Publish),
+    "postgresql_initial_record": Kind("postgresql", RECORD),
+    "postgresql_update_combined": Kind("postgresql", RECORD, UpdateCombined),
+}
+
+
+class Sink(Protocol):
+    """A server as the outbox sees it; used by one thread."""
+
+    def deliver(self, job: StoredJob) -> None:
+        """Do it. Raises TargetUnavailable (try again later) or ActionFailed (it was refused)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_sink(kind: TargetKind, config: Mapping[str, Any], settings: OutboxSettings) -> Sink:
+    """The driver of a server; it connects at its first job. Loads the server's library."""
+    if kind == "redis":
+        from siwatsystem.actions.redis import RedisSink
+
+        return RedisSink(config, settings)
+    from siwatsystem.actions.postgres import PostgresqlSink
+
+    return PostgresqlSink(config, settings)
