@@ -20,7 +20,7 @@ class Picture:
 
 
 class Backend(Protocol):
-    """A model on a device. `infer` is called by one thread at a time."""
+    """A model on a device. `infer` is called by at most `concurrency` threads at a time."""
 
     @property
     def task(self) -> Task: ...
@@ -46,6 +46,11 @@ class Backend(Protocol):
     @property
     def batch_size(self) -> int:
         """Most pictures that one call gains from; 1 where batching gains nothing."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads may call `infer` at a time."""
         ...
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:

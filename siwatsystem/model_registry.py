@@ -1,0 +1,288 @@
+"""One loaded model per file digest and process, whatever number of pipelines use it.
+
+References are counted per model id. Loading (which may export for minutes) happens outside the
+registry's lock: two different models load side by side, the same one once, and those who asked for
+it meanwhile get the same model or the same error.
+"""
+
+import atexit
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from siwatsystem.config import RuntimeSettings
+from siwatsystem.detections import Prediction
+from siwatsystem.errors import ModelInvalid
+from siwatsystem.frames import Image
+from siwatsystem.runtime import auto
+from siwatsystem.runtime.backend import Precision, Task
+from siwatsystem.runtime.batcher import Batcher
+from siwatsystem.runtime.digest import digest
+
+logger = logging.getLogger(__name__)
+
+
+class SharedModel:
+    """A model that is loaded: `names`, `task`, `predict`."""
+
+    def __init__(self, path: Path, sha256: str, settings: RuntimeSettings, cache_dir: Path) -> None:
+        """Load `path` in *exact* precision. Raises ModelInvalid, ModelRefused, FileNotFoundError."""
+        self.path = path
+        self.digest = sha256
+        self._settings = settings
+        self._cache_dir = cache_dir
+        self._exact = self._load("exact")
+        self._fast: Batcher | None = None
+        self._fast_lock = threading.Lock()
+        self._closed = False
+        self.fast_available = auto.supports_fast(settings, path)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self._exact.backend.names
+
+    @property
+    def task(self) -> Task:
+        return self._exact.backend.task
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that pictures are brought to."""
+        return self._exact.backend.input_size
+
+    @property
+    def runtime(self) -> str:
+        return self._exact.backend.runtime
+
+    @property
+    def fast_loaded(self) -> bool:
+        return self._fast is not None
+
+    def predict(
+        self, image: Image, min_confidence: float = 0.25, precision: Precision = "exact"
+    ) -> Prediction:
+        """What the model sees on `image` (H×W×3 BGR, 8 bits); blocks; any thread.
+
+        *fast* is loaded at its first use (see `ensure_fast`). Raises ModelClosed, ValueError for
+        what is no picture, RuntimeError where the runtime fails.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(f"an array of shape {image.shape} is no picture of height × width × 3")
+        batcher = self._exact if precision == "exact" else self._ensure_fast()
+        return batcher.predict(image, min_confidence)
+
+    def ensure_fast(self) -> None:
+        """Load the fast variant if it is not. Raises ModelInvalid where there is none here."""
+        self._ensure_fast()
+
+    def close(self) -> None:
+        """Close what is loaded; whoever waits for a prediction is told."""
+        with self._fast_lock:
+            self._closed = True
+            fast = self._fast
+        self._exact.close()
+        if fast is not None:
+            fast.close()
+
+    def _ensure_fast(self) -> Batcher:
+        with self._fast_lock:
+            if self._fast is None:
+                if self._closed or not self.fast_available:
+                    raise ModelInvalid(f"{self.path.name}: no fast variant can be loaded")
+                self._fast = self._load("fast")
+            return self._fast
+
+    def _load(self, precision: Precision) -> Batcher:
+        backend = auto.load(self.path, self._settings, precision, self._cache_dir)
+        logger.info("loaded %s (%s, %s, %s)", self.path.name, backend.task, backend.runtime, precision)
+        return Batcher(backend, self._settings.batch_wait_ms / 1000, self.path.stem)
+
+
+@dataclass
+class _Slot:
+    loading: "Future[SharedModel]" = field(default_factory=Future[SharedModel])
+    references: int = 0
+
+
+@dataclass
+class _Reference:
+    slot: _Slot
+    digest: str
+    path: Path
+
+
+class ModelRegistry:
+    """Counted references to shared models."""
+
+    def __init__(self, settings: RuntimeSettings, cache_dir: Path) -> None:
+        """`cache_dir` holds exported models, by digest."""
+        self._settings = settings
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        self._slots: dict[str, _Slot] = {}
+        self._references: dict[str, list[_Reference]] = {}
+        self._closed = False
+
+    def acquire(self, model_id: str, path: str | Path) -> SharedModel:
+        """The model at `path`, loaded once; blocks until it is. Give it back with `release`.
+
+        Raises FileNotFoundError, ModelInvalid, ModelRefused, InvalidSetting.
+        """
+        path = Path(path).absolute()
+        sha256 = digest(path)
+        with self._lock:
+            if self._closed:
+                raise ModelInvalid("the model registry is closed")
+            slot = self._slots.get(sha256)
+            mine = slot is None
+            slot = slot or _Slot()
+            self._slots[sha256] = slot
+            slot.references += 1
+            reference = _Reference(slot, sha256, path)
+            self._references.setdefault(model_id, []).append(reference)
+        try:
+            if mine:
+                self._load(reference)
+            return slot.loading.result()
+        except BaseException:
+            self._forget(model_id, reference)
+            raise
+
+    def release(self, model_id: str, model: SharedModel | None = None) -> None:
+        """Give one reference back; the last one closes the model. An unknown id changes nothing.
+
+        `model` says which where one id stood for several files; without it the oldest goes.
+        """
+        with self._lock:
+            held = self._references.get(model_id, [])
+            chosen = next((one for one in held if model is None or one.digest == model.digest), None)
+        if chosen is None:
+            logger.warning("model %s was released, but nobody holds it", model_id)
+            return
+        self._forget(model_id, chosen)
+
+    def status(self) -> dict[str, Any]:
+        """`{total_models, models: {id: {file_path, reference_count, …}}, total_references}`."""
+        with self._lock:
+            models = {model_id: _described(held) for model_id, held in self._references.items()}
+        return {
+            "total_models": len(models),
+            "models": models,
+            "total_references": sum(model["reference_count"] for model in models.values()),
+        }
+
+    def cleanup(self) -> None:
+        """Close every model, whoever holds it."""
+        with self._lock:
+            slots = list(self._slots.values())
+            self._slots.clear()
+            self._references.clear()
+        for slot in slots:
+            _close(slot)
+
+    def close(self) -> None:
+        """`cleanup`, and refuse what is asked from then on."""
+        with self._lock:
+            self._closed = True
+        self.cleanup()
+
+    def _load(self, reference: _Reference) -> None:
+        slot = reference.slot
+        try:
+            model = SharedModel(reference.path, reference.digest, self._settings, self._cache_dir)
+        except BaseException as error:
+            # Whoever waits for this model must hear of anything that ends its loading.
+            with self._lock:
+                if self._slots.get(reference.digest) is slot:
+                    del self._slots[reference.digest]
+            slot.loading.set_exception(error)
+            raise
+        slot.loading.set_result(model)
+
+    def _forget(self, model_id: str, reference: _Reference) -> None:
+        slot = reference.slot
+        with self._lock:
+            held = self._references.get(model_id, [])
+            if not any(one is reference for one in held):
+                return  # cleaned up, or given back by another thread meanwhile
+            left = [one for one in held if one is not reference]
+            if left:
+                self._references[model_id] = left
+            else:
+                del self._references[model_id]
+            slot.references -= 1
+            last = slot.references == 0
+            if last and self._slots.get(reference.digest) is slot:
+                del self._slots[reference.digest]
+        if last:
+            _close(slot)
+
+
+def _described(held: list[_Reference]) -> dict[str, Any]:
+    newest = held[-1]
+    out: dict[str, Any] = {"file_path": str(newest.path), "reference_count": len(held)}
+    loading = newest.slot.loading
+    if loading.done() and not loading.exception():
+        model = loading.result()
+        out |= {"task": model.task, "runtime": model.runtime, "fast_loaded": model.fast_loaded}
+    return out
+
+
+def _close(slot: _Slot) -> None:
+    """Close the slot's model, now or as soon as it has been loaded."""
+    slot.loading.add_done_callback(_close_loaded)
+
+
+def _close_loaded(loading: "Future[SharedModel]") -> None:
+    if not loading.exception():
+        loading.result().close()
+
+
+_default: ModelRegistry | None = None
+_default_lock = threading.Lock()
+
+
+def default_registry() -> ModelRegistry:
+    """The process-wide registry, made with default settings where none was installed."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = _guarded(ModelRegistry(RuntimeSettings(), Path("models") / ".runtime"))
+        return _default
+
+
+def set_default_registry(registry: ModelRegistry | None) -> None:
+    """Install the registry that the module's functions work on; the one before stays as it is."""
+    global _default
+    with _default_lock:
+        _default = None if registry is None else _guarded(registry)
+
+
+def _guarded(registry: ModelRegistry) -> ModelRegistry:
+    # A runtime whose call is under way while the interpreter unloads it takes the process down.
+    atexit.register(registry.close)
+    return registry
+
+
+def get_shared_model(model_id: str, model_file_path: str | Path) -> SharedModel:
+    """The model of that file, loaded once per process. Raises FileNotFoundError, ModelError."""
+    return default_registry().acquire(model_id, model_file_path)
+
+
+def release_shared_model(model_id: str) -> None:
+    """Give one reference back; the last one closes the model."""
+    default_registry().release(model_id)
+
+
+def get_registry_status() -> dict[str, Any]:
+    """`{total_models, models: {id: {file_path, reference_count}}, total_references}`."""
+    return default_registry().status()
+
+
+def cleanup_registry() -> None:
+    """Close every model of the process-wide registry."""
+    default_registry().cleanup()

@@ -1,0 +1,92 @@
+"""Chooses the runtime for a model file and loads it there."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from siwatsystem.config import RuntimeSettings
+from siwatsystem.errors import ModelInvalid
+from siwatsystem.runtime.backend import Backend, Precision
+from siwatsystem.runtime.devices import has_bf16, use_cuda
+
+logger = logging.getLogger(__name__)
+
+RuntimeName = Literal["torch", "openvino", "onnx", "tensorrt"]
+
+_SERVED_BY: dict[str, tuple[RuntimeName, ...]] = {
+    ".pt": ("openvino", "torch"),
+    ".onnx": ("onnx", "openvino"),
+    ".xml": ("openvino",),
+    ".engine": ("tensorrt",),
+}
+
+
+def load(path: Path, settings: RuntimeSettings, precision: Precision, cache_dir: Path) -> Backend:
+    """The model at `path` (.pt, .onnx, .engine, OpenVINO .xml or folder), ready to infer.
+
+    Exported models are kept below `cache_dir`. Blocks while it exports and compiles. Raises
+    FileNotFoundError, ModelInvalid, ModelRefused; InvalidSetting for a GPU that is not there.
+    """
+    path = path.absolute()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such model file")
+    name = choose(path, settings)
+    logger.debug("loading %s with %s, %s", path.name, name, precision)
+    if precision == "fast" and not supports_fast(settings, path):
+        raise ModelInvalid(f"{path.name}: no faster precision than exact with {name} on this machine")
+    if name == "torch":
+        from siwatsystem.runtime.torch import TorchBackend
+
+        return TorchBackend(path, settings, precision)
+    if name == "onnx":
+        from siwatsystem.runtime.onnx import OnnxBackend
+
+        return OnnxBackend(path, settings, precision)
+    if name == "tensorrt":
+        from siwatsystem.runtime.tensorrt import TensorRTBackend
+
+        return TensorRTBackend(path, settings, precision)
+    return _load_openvino(path, settings, precision, cache_dir)
+
+
+def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
+    """Which runtime serves `path`: the one that is set where it can, else the fastest here.
+
+    Raises ModelInvalid for a kind of file that none serves, InvalidSetting.
+    """
+    kind = ".xml" if path.is_dir() else path.suffix.lower()
+    if kind not in _SERVED_BY:
+        raise ModelInvalid(f"{path.name}: no model file (.pt, .onnx, .engine or an OpenVINO folder)")
+    able = _SERVED_BY[kind]
+    if settings.backend in able:
+        return settings.backend
+    if settings.backend != "auto":
+        logger.warning("runtime.backend = %r does not serve %s files", settings.backend, kind)
+    return "torch" if kind == ".pt" and use_cuda(settings) else able[0]
+
+
+def supports_fast(settings: RuntimeSettings, path: Path | None = None) -> bool:
+    """Whether there is a precision faster than *exact* here: half on a GPU, bf16 on a processor.
+
+    Without `path` the answer is for weights (.pt).
+    """
+    name = choose(path or Path("weights.pt"), settings)
+    if name == "torch":
+        return use_cuda(settings)
+    return name == "openvino" and has_bf16()
+
+
+def _load_openvino(path: Path, settings: RuntimeSettings, precision: Precision, cache_dir: Path) -> Backend:
+    from siwatsystem.runtime import export_cache, openvino, openvino_files
+
+    if path.suffix.lower() != ".pt":
+        model, metadata = openvino_files.find(path)
+        return openvino.OpenVINOBackend(model, metadata, settings, precision)
+    model, metadata = export_cache.exported(path, settings, cache_dir)
+    try:
+        return openvino.OpenVINOBackend(model, metadata, settings, precision)
+    except ModelInvalid as error:
+        logger.warning("the kept export of %s is damaged (%s): exporting it anew", path.name, error)
+    export_cache.discard(model)
+    model, metadata = export_cache.exported(path, settings, cache_dir)
+    return openvino.OpenVINOBackend(model, metadata, settings, precision)

@@ -1,0 +1,158 @@
+"""What has to be known of a model beside its weights: task, class names, input, normalisation."""
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from siwatsystem.errors import ModelInvalid
+from siwatsystem.runtime.backend import Task
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`input_size` is height and width; `dynamic`: the network takes any multiple of `stride`.
+
+    `mean` and `std` normalise RGB values of 0–1 (classification); `end2end`: the network's output
+    needs no suppression of overlapping boxes.
+    """
+
+    task: Task
+    names: dict[int, str]
+    input_size: tuple[int, int]
+    stride: int = 32
+    dynamic: bool = True
+    end2end: bool = False
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+
+def from_json(text: str) -> Metadata:
+    """What `to_json` wrote. Raises ModelInvalid."""
+    try:
+        values: dict[str, Any] = json.loads(text)
+        return checked(
+            task=values["task"],
+            names=values["names"],
+            input_size=values["input_size"],
+            stride=int(values["stride"]),
+            dynamic=bool(values["dynamic"]),
+            end2end=bool(values["end2end"]),
+            mean=values["mean"],
+            std=values["std"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelInvalid(f"the model's metadata.json cannot be read ({error})") from None
+
+
+def from_ultralytics(values: Mapping[str, Any], dynamic: bool) -> Metadata:
+    """The metadata that ultralytics' exporters write; every value may be text (as in ONNX).
+
+    Raises ModelInvalid naming what is missing.
+    """
+    read = {key: _literal(value) for key, value in values.items()}
+    missing = [key for key in ("task", "names", "imgsz") if not read.get(key)]
+    if missing:
+        raise ModelInvalid(f"the model's metadata lacks {', '.join(missing)}")
+    if read.get("channels", 3) != 3:
+        raise ModelInvalid(f"the model takes {read['channels']} channels, not 3")
+    size = read["imgsz"]
+    return checked(
+        task=read["task"],
+        names=read["names"],
+        input_size=[size, size] if isinstance(size, int) else size,
+        stride=max(int(read.get("stride", 32)), 32),
+        dynamic=dynamic,
+        end2end=bool(read.get("end2end", False)),
+    )
+
+
+def read_beside(xml: Path) -> dict[str, Any] | Metadata:
+    """What lies beside an OpenVINO model: ours as Metadata, ultralytics' as it is.
+
+    Raises ModelInvalid where neither does.
+    """
+    ours, theirs = xml.with_name("metadata.json"), xml.with_name("metadata.yaml")
+    if ours.is_file():
+        return from_json(ours.read_text(encoding="utf-8"))
+    if not theirs.is_file():
+        raise ModelInvalid(f"{xml.name}: neither metadata.yaml nor metadata.json lies beside it")
+    import yaml
+
+    try:
+        values = yaml.safe_load(theirs.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelInvalid(f"metadata.yaml cannot be read ({error})") from None
+    if not isinstance(values, dict):
+        raise ModelInvalid("metadata.yaml holds no mapping")
+    return cast(dict[str, Any], values)
+
+
+def checked(
+    *,
+    task: object,
+    names: object,
+    input_size: object,
+    stride: int = 32,
+    dynamic: bool = True,
+    end2end: bool = False,
+    mean: object = (0.0, 0.0, 0.0),
+    std: object = (1.0, 1.0, 1.0),
+) -> Metadata:
+    """Metadata of values that came from a file. Raises ModelInvalid."""
+    if task not in get_args(Task):
+        raise ModelInvalid(f"the model's task is {task!r}; {' and '.join(get_args(Task))} are served")
+    return Metadata(
+        task=cast(Task, task),
+        names=_names(names),
+        input_size=_size(input_size),
+        stride=stride,
+        dynamic=dynamic,
+        end2end=end2end,
+        mean=_triple(mean),
+        std=_triple(std),
+    )
+
+
+def _names(value: object) -> dict[int, str]:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(cast(list[object], value)))
+    if not isinstance(value, Mapping) or not value:
+        raise ModelInvalid("the model has no class names")
+    try:
+        names = {int(key): str(name) for key, name in cast(Mapping[Any, object], value).items()}
+    except (ValueError, TypeError):
+        raise ModelInvalid("the model's class names are not numbered") from None
+    if sorted(names) != list(range(len(names))):
+        raise ModelInvalid("the model's class names are not numbered from 0")
+    return dict(sorted(names.items()))
+
+
+def _size(value: object) -> tuple[int, int]:
+    sides = list(cast(list[Any], value)) if isinstance(value, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 8192 for side in sides):
+        raise ModelInvalid(f"the model's input size {value!r} is not a height and a width")
+    return sides[0], sides[1]
+
+
+def _triple(value: object) -> Triple:
+    if not isinstance(value, list | tuple) or len(cast(list[object], value)) != 3:
+        raise ModelInvalid(f"{value!r} is not one number per channel")
+    red, green, blue = (float(number) for number in cast(list[Any], value))
+    return red, green, blue
+
+
+def _literal(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
