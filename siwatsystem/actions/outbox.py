@@ -247,6 +247,7 @@ class Outbox:
         else:
             log.warning("outbox: %s", error)
             self._troubles.begins("disk", "outbox_full", f"the outbox cannot be written: {error}")
+            self._store.reclaim()
 
     def _look_around(self) -> None:
         """After each round: what began or ended meanwhile, and the figures."""
