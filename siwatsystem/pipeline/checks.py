@@ -1,0 +1,156 @@
+"""What must hold between the parts of a pipeline.json, beyond the type of each.
+
+The checks read the JSON as it stands, not the models: they are made even where a part has the
+wrong type, so that an author sees every mistake at once.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from siwatsystem.actions import templates
+from siwatsystem.actions.spec import Action, ActionModel, UpdateCombined
+from siwatsystem.pipeline.node import result_fields
+from siwatsystem.pipeline.problems import Problem, json_path
+
+CONTEXT = (
+    "class",
+    "confidence",
+    "id",
+    "bbox",
+    "timestamp_ms",
+    "timestamp",
+    "uuid",
+    "filename",
+    "camera_id",
+    "display_id",
+    "session_id",
+    "image_key",
+)
+"""Names that every event's context holds."""
+
+Path = tuple[str | int, ...]
+Json = Mapping[str, Any]
+_ACTION: TypeAdapter[ActionModel] = TypeAdapter(Action)
+
+
+def check(data: Json, files: Collection[str] | None) -> Iterator[Problem]:
+    """Every mistake between the parts of `data`; `files` are the archive's, None when not known."""
+    nodes = list(_nodes(data.get("pipeline"), ("pipeline",)))
+    yield from _duplicates(nodes)
+    known = set(CONTEXT).union(*(_results(node) for _, node in nodes))
+    for path, node in nodes:
+        if files is not None:
+            yield from _files(path, node, files)
+        yield from _tracking(path, node)
+        for place, action in _actions(path, node):
+            yield from _placeholders(place, action, known)
+            yield from _server(place, action, data)
+            if isinstance(action, UpdateCombined):
+                yield from _waits(place, action, node)
+
+
+def _nodes(value: object, path: Path) -> Iterator[tuple[Path, Json]]:
+    if not isinstance(value, Mapping):
+        return
+    node = cast(Json, value)
+    yield path, node
+    for index, branch in enumerate(_list(node.get("branches"))):
+        yield from _nodes(branch, (*path, "branches", index))
+
+
+def _list(value: object) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+def _text(node: Json, key: str) -> str | None:
+    value = node.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _results(node: Json) -> set[str]:
+    model_id = _text(node, "modelId")
+    return set() if model_id is None else result_fields(model_id, _text(node, "resultField"))
+
+
+def _duplicates(nodes: list[tuple[Path, Json]]) -> Iterator[Problem]:
+    seen: Counter[str] = Counter()
+    for path, node in nodes:
+        name = _text(node, "modelId")
+        if name is None:
+            continue
+        seen[name] += 1
+        if seen[name] > 1:
+            yield Problem(json_path((*path, "modelId")), f"{name!r} is the id of another node already")
+
+
+def _files(path: Path, node: Json, files: Collection[str]) -> Iterator[Problem]:
+    tracking = node.get("tracking")
+    asked = [((*path, "modelFile"), _text(node, "modelFile"))]
+    if isinstance(tracking, Mapping):
+        asked.append(((*path, "tracking", "reidModel"), _text(cast(Json, tracking), "reidModel")))
+    for place, name in asked:
+        plain = name.removeprefix("./") if name else name
+        if plain and plain not in files and not any(file.startswith(f"{plain}/") for file in files):
+            yield Problem(json_path(place), f"{plain!r} is not in the archive")
+
+
+def _tracking(path: Path, node: Json) -> Iterator[Problem]:
+    value = node.get("tracking")
+    if not isinstance(value, Mapping):
+        return
+    tracking = cast(Json, value)
+    config = tracking.get("config")
+    asked = isinstance(config, Mapping) and cast(Json, config).get("with_reid") is True
+    if (tracking.get("method") == "strongsort" or asked) and not tracking.get("reidModel"):
+        yield Problem(
+            json_path((*path, "tracking", "reidModel")),
+            "is missing, and appearance cannot be compared without it",
+            "name an appearance encoder in the archive, or use bytetrack or botsort",
+        )
+
+
+def _actions(path: Path, node: Json) -> Iterator[tuple[Path, ActionModel]]:
+    for key in ("actions", "parallelActions"):
+        for index, value in enumerate(_list(node.get(key))):
+            try:
+                yield (*path, key, index), _ACTION.validate_python(value)
+            except ValidationError:
+                continue  # what is wrong with it is told by the models
+
+
+def _placeholders(path: Path, action: ActionModel, known: Collection[str]) -> Iterator[Problem]:
+    for key, text in action.templates().items():
+        for name in templates.unknown(text, known):
+            yield Problem(json_path((*path, key)), f"{{{name}}} is in no context", _near(name, known))
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {{{close[0]}}}?" if close else ""
+
+
+def _server(path: Path, action: ActionModel, data: Json) -> Iterator[Problem]:
+    kind = "postgresql" if isinstance(action, UpdateCombined) else "redis"
+    if data.get(kind) is None:
+        yield Problem(
+            json_path(path),
+            f"needs {kind!r} beside 'pipeline'",
+            f'{{"{kind}": "embedded"}} is the worker\'s own',
+        )
+
+
+def _waits(path: Path, action: UpdateCombined, node: Json) -> Iterator[Problem]:
+    branches = [cast(Json, item) for item in _list(node.get("branches")) if isinstance(item, Mapping)]
+    names = [name for name in (_text(branch, "modelId") for branch in branches) if name]
+    for index, name in enumerate(action.wait_for_branches):
+        if name not in names:
+            yield Problem(
+                json_path((*path, "waitForBranches", index)),
+                f"{name!r} is no branch of this node",
+                f"its branches: {', '.join(names) or 'none'}",
+            )

@@ -1,0 +1,218 @@
+"""The models that pipeline.json is read into. Keys are camelCase there and snake_case here."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic.alias_generators import to_camel
+
+from siwatsystem.actions.spec import Action, Publish, SaveImage
+from siwatsystem.actions.targets import PostgresqlServer, RedisServer
+
+RESULT_WORDS = {
+    "brand": "brand",
+    "body": "body_type",
+    "bodytype": "body_type",
+    "color": "color",
+    "model": "model",
+    "year": "year",
+}
+"""Words of a `modelId` that say what its classification is about, first match in this order."""
+ATTRIBUTES = {"brand": "carBrand", "model": "carModel", "year": "carYear", "body_type": "bodyType"}
+"""Keys of `imageDetection.detection` that differ from the result's name in camelCase."""
+RESULT_FIELDS = ("class", "confidence", "id")
+"""Fields that every node's result has."""
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise ValueError(f"{name!r} is no path inside the archive")
+    return str(path)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _result_name(name: str) -> str:
+    if not name.isidentifier() or name in ("confidence", "id"):
+        raise ValueError(f"{name!r} cannot name a result: letters, digits and _, not confidence or id")
+    return name
+
+
+def _kind(value: object) -> str:
+    return "server" if isinstance(value, dict | BaseModel) else "embedded"
+
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Point = Annotated[tuple[Coordinate, Coordinate], Field(strict=False)]
+Side = Annotated[int, Field(ge=1, le=8192)]
+Text = Annotated[str, Field(min_length=1)]
+ArchivePath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+Classes = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_distinct)]
+RedisAction = Annotated[SaveImage | Publish, Field(discriminator="type")]
+Embedded = Annotated[Literal["embedded"], Tag("embedded")]
+
+
+class SpecModel(BaseModel):
+    """What all parts share: unknown keys are kept in `model_extra` and told, wrong types are errors."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="allow",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Tracking(SpecModel):
+    """How a node's detections are followed from frame to frame."""
+
+    enabled: bool = True
+    """Whether to track at all."""
+    method: Literal["bytetrack", "botsort", "strongsort"] = "bytetrack"
+    """`strongsort` is read as `botsort` with appearance."""
+    reid_model: ArchivePath | None = None
+    """An appearance encoder in the archive."""
+    config: dict[str, bool | int | float | str] = Field(default_factory=dict[str, bool | int | float | str])
+    """The tracker's own parameters; times in seconds."""
+    zone: Annotated[tuple[Point, ...], Field(min_length=3, strict=False)] | None = None
+    """Corners in pixels, or fractions when all are at most 1; a box's bottom centre counts."""
+    stability_threshold: Annotated[int, Field(ge=0)] = 0
+    """Consecutive analysed frames inside the zone before branches and actions run."""
+    max_jump: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Pixels between two analysed frames beyond which the step is not counted."""
+    reset_interval_sec: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
+    """Age at which everything is forgotten once no track is alive, at the latest after twice as long."""
+    once: bool | None = None
+    """Whether to act once per id; default: whether `stabilityThreshold` is above 0."""
+
+    @property
+    def asks_for_appearance(self) -> bool:
+        """Whether tracks are to be told apart by looks, which needs a `reidModel`."""
+        return self.method == "strongsort" or self.config.get("with_reid") is True
+
+    @property
+    def acts_once(self) -> bool:
+        return self.stability_threshold > 0 if self.once is None else self.once
+
+    @property
+    def zone_in_fractions(self) -> bool:
+        return self.zone is not None and all(x <= 1 and y <= 1 for x, y in self.zone)
+
+
+class Node(SpecModel):
+    """One model of a pipeline and what happens with what it finds."""
+
+    model_id: Text
+    """Unique name of the node; templates and results refer to it."""
+    model_file: ArchivePath
+    """Path of the weights inside the archive."""
+    min_confidence: Fraction
+    """Least confidence of the node's own boxes; on a branch also of the region that triggers it."""
+    trigger_classes: Classes
+    """Root: classes of interest. Branch: classes of its parent that trigger it."""
+    crop: bool = False
+    """Run on the parent's region instead of the whole picture."""
+    crop_class: Text | None = None
+    """Class of that region; default: the class that triggered."""
+    resize_target: Annotated[tuple[Side, Side], Field(strict=False)] | None = None
+    """Width and height that the crop is stretched to; default: the model's own input."""
+    multi_class: bool = False
+    """Several classes at once."""
+    expected_classes: Classes = ()
+    """Classes of which at least one must be there, or the frame ends here."""
+    parallel: bool = False
+    """Run beside the parallel siblings."""
+    branches: Annotated[tuple["Node", ...], Field(strict=False)] = ()
+    """Nodes that run on what this one found."""
+    actions: Annotated[tuple[RedisAction, ...], Field(strict=False)] = ()
+    """`redis_*` actions, in order, on a detection of this node."""
+    parallel_actions: Annotated[tuple[Action, ...], Field(strict=False)] = ()
+    """Actions after the branches they wait for."""
+    tracking: Tracking | None = None
+    """How detections are followed from frame to frame."""
+    object_class: Text | None = None
+    """One event per object of this class; its parts are the regions whose centre lies in its box."""
+    result_field: Annotated[str, AfterValidator(_result_name)] | None = None
+    """Name under which templates read the class (`{modelId.resultField}`)."""
+    attribute: Text | None = None
+    """Key of the result in `imageDetection.detection`."""
+    read_text: bool = False
+    """The boxes are characters: their classes joined in reading order are the result's class."""
+    min_result_confidence: Fraction | None = None
+    """A classification below it yields nothing."""
+
+    @property
+    def result_name(self) -> str | None:
+        """`resultField`, else what the words of `modelId` say, else None: only `class` is there."""
+        return self.result_field or default_result_name(self.model_id)
+
+    @property
+    def attribute_name(self) -> str | None:
+        """Key in `imageDetection.detection`; None where nothing says what the result is."""
+        if self.attribute is not None:
+            return self.attribute
+        name = self.result_name
+        if name is None or name == "class":
+            return None
+        return ATTRIBUTES.get(name) or to_camel(name)
+
+    def walk(self) -> Iterator["Node"]:
+        """This node, then all below it, each before its branches, in the order of the file."""
+        yield self
+        for branch in self.branches:
+            yield from branch.walk()
+
+    @property
+    def tracked(self) -> bool:
+        return self.tracking is not None and self.tracking.enabled
+
+
+class PipelineSpec(SpecModel):
+    """A whole pipeline.json."""
+
+    pipeline: Node
+    """The root node."""
+    redis: Annotated[Embedded | Annotated[RedisServer, Tag("server")], Discriminator(_kind)] | None = None
+    """Server of the `redis_*` actions, or `embedded` for the worker's own."""
+    postgresql: (
+        Annotated[Embedded | Annotated[PostgresqlServer, Tag("server")], Discriminator(_kind)] | None
+    ) = None
+    """Server of the records, or `embedded` for the worker's own."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What does not stop the pipeline but is hardly meant, each with its path."""
+        from siwatsystem.pipeline.warnings import warnings_of
+
+        return warnings_of(self)
+
+    @property
+    def files(self) -> list[str]:
+        """Paths inside the archive that it needs, each once."""
+        names: list[str] = []
+        for node in self.pipeline.walk():
+            names.append(node.model_file)
+            if node.tracking is not None and node.tracking.reid_model is not None:
+                names.append(node.tracking.reid_model)
+        return list(dict.fromkeys(names))
+
+
+def default_result_name(model_id: str) -> str | None:
+    """What the words of a model id say that its classification is about; None where they do not."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", model_id)]
+    return next((name for word, name in RESULT_WORDS.items() if word in words), None)
+
+
+def result_fields(model_id: str, result_field: str | None) -> set[str]:
+    """Names `modelId.field` that templates may read of a node."""
+    own = result_field or default_result_name(model_id) or "class"
+    return {f"{model_id}.{name}" for name in (*RESULT_FIELDS, own)}
