@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from siwatsystem import metrics
+from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
 from siwatsystem.delivery import Outbound, QueuedDetection
 from siwatsystem.errors import ErrorCode, SiwatError
@@ -160,4 +161,14 @@ def error_message(error: SiwatError, identifier: str | None = None) -> ErrorMess
     fields: dict[str, object] = {"error": error.message, "code": error.code}
     if identifier:
         fields["subscriptionIdentifier"] = identifier
+    return ErrorMessage.model_validate(fields)
+
+
+def problem_message(problem: Problem) -> ErrorMessage:
+    """The wire's form of what the outbox tells."""
+    fields: dict[str, object] = {"error": problem.message, "code": problem.code}
+    if problem.subscription:
+        fields["subscriptionIdentifier"] = problem.subscription
+    if problem.ended:
+        fields["resolved"] = True
     return ErrorMessage.model_validate(fields)

@@ -1,10 +1,88 @@
-"""What pipelines stand on: the archive store, the model registry, the outbox, the embedded servers."""
+"""What pipelines stand on: archive store, model registry, outbox, embedded servers. Opens and closes
+pipelines for the loader, on its threads."""
 
 import logging
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from siwatsystem.actions.base import Problem
+from siwatsystem.actions.outbox import Outbox
 from siwatsystem.config import Settings
+from siwatsystem.embedded.servers import EmbeddedServers
+from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
+from siwatsystem.model_registry import ModelRegistry, set_default_registry
+from siwatsystem.mpta_manager import ArchiveStore
 from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 
 log = logging.getLogger(__name__)
+
+USER = "worker"
+
+
+class Engine:
+    """One per worker. `start` and `close` once each; `open` and `close_pipeline` from any thread."""
+
+    def __init__(self, settings: Settings, on_problem: Callable[[Problem], None]) -> None:
+        self._settings = settings
+        self._on_problem = on_problem
+        self._open: dict[int, OpenPipeline] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them."""
+        settings, folder = self._settings, self._settings.data_dir
+        self.embedded = EmbeddedServers(folder)
+        self.outbox = Outbox(
+            settings.outbox, folder / "outbox.sqlite", on_problem=self._on_problem, embedded=self.embedded
+        )
+        self.archives = ArchiveStore(settings.models, folder / "models")
+        self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime")
+        set_default_registry(self.registry)
+        branches = max(4, os.cpu_count() or 1)
+        self._branches = ThreadPoolExecutor(branches, thread_name_prefix="branch")
+
+    def open(self, key: PipelineKey) -> Pipeline:
+        """Fetch, check and load an archive. Raises ModelError."""
+        if self._settings.require_signature:
+            raise ModelRefused("require_signature is set, and this version cannot check signatures")
+        folder = self.archives.get(key.model_id, key.url, _user(key))
+        opened = open_pipeline(folder, self.registry, self.outbox, self._branches, self._settings.runtime)
+        with self._lock:
+            self._open[id(opened.pipeline)] = opened
+        return opened.pipeline
+
+    def close_pipeline(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
+        """Give back what `open` took, also where it failed (`pipeline` is None then)."""
+        if pipeline is not None:
+            with self._lock:
+                opened = self._open.pop(id(pipeline), None)
+            if opened is not None:
+                opened.close()
+        self.archives.release(key.model_id, _user(key))
+
+    def close(self, timeout: float) -> None:
+        """End everything within about `timeout` seconds; what was accepted stays on disk."""
+        with self._lock:
+            opened = list(self._open.values())
+            self._open.clear()
+        for one in opened:
+            one.close()
+        self._branches.shutdown(wait=False, cancel_futures=True)
+        self.outbox.close(timeout)
+        self.registry.close()
+        set_default_registry(None)
+        self.archives.close()
+        self.embedded.close()
+
+    def status(self) -> dict[str, Any]:
+        """The outbox's state, for `/health`."""
+        return self.outbox.status()
+
+
+def _user(key: PipelineKey) -> str:
+    return f"{USER}:{key.url}"

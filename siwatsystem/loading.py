@@ -36,7 +36,7 @@ class Opener(Protocol):
         """The pipeline, ready to run. Raises ModelError."""
         ...
 
-    def close(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
+    def close_pipeline(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
         """Give back what `open` took, also after it failed."""
         ...
 
@@ -120,7 +120,7 @@ class PipelineLoader:
                 await asyncio.get_running_loop().create_future()  # until the last user has gone
             finally:
                 pipeline, entry.pipeline = entry.pipeline, None
-                self._threads.submit(self._opener.close, entry.key, pipeline)
+                self._threads.submit(self._opener.close_pipeline, entry.key, pipeline)
 
     async def _open(self, key: PipelineKey) -> Pipeline:
         job = self._threads.submit(self._open_blocking, key)
@@ -135,17 +135,17 @@ class PipelineLoader:
         try:
             return self._opener.open(key)
         except SiwatError:
-            self._opener.close(key, None)
+            self._opener.close_pipeline(key, None)
             raise
         except Exception as error:
             # Archives come from outside: whatever a library makes of one, the worker goes on.
             log.exception("model %s could not be opened", key.model_id)
-            self._opener.close(key, None)
+            self._opener.close_pipeline(key, None)
             raise ModelInvalid(f"the model could not be opened: {type(error).__name__}: {error}") from error
 
     def _discard(self, key: PipelineKey, done: "Future[Pipeline]") -> None:
         if not done.cancelled() and done.exception() is None:
-            self._opener.close(key, done.result())
+            self._opener.close_pipeline(key, done.result())
 
     async def _rest(self, error: SiwatError, failures: int) -> None:
         """Wait before the next attempt: for long after a permanent failure or too many passing ones."""

@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from siwatsystem import metrics
 from siwatsystem.detections import Detection
 from siwatsystem.frames import Crop, Frame, clip_crop
 from siwatsystem.loading import Loaded
-from siwatsystem.pipeline.executor import EventContext, Pipeline, PipelineState, PredictionMemo
-from siwatsystem.pipeline.events import Event
+from siwatsystem.pipeline.events import Event, EventContext
+from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.memo import PredictionMemo
+from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
 
@@ -44,7 +47,8 @@ class Member:
     session_of: Callable[[str], int | str | None]
     state: PipelineState = field(default_factory=PipelineState)
     seen: tuple[Detection, ...] = ()
-    seen_at: float = 0.0
+    last: tuple[dict[str, Any], ...] = ()
+    """The newest events' `detection` objects, for the dashboard."""
     analysed: int = 0
     dropped: int = 0
 
@@ -159,7 +163,7 @@ class AnalysisLoop:
             events = pipeline.run(picture, context, memo=memo, state=member.state)
             member.analysed += 1
             member.seen = tuple(box.shifted(*offset) for event in events for box in event.boxes)
-            member.seen_at = frame.captured_at
+            member.last = tuple({"class": event.class_name, **event.attributes} for event in events)
             metrics.FRAMES_ANALYSED.labels(subscription.identifier).inc()
             results.append((member, Analysis(tuple(events), offset, session_id)))
         metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)

@@ -9,9 +9,11 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
-from siwatsystem.connections import Connection, Connections, error_message
+from siwatsystem.connections import Connection, Connections, error_message, problem_message
 from siwatsystem.delivery import QueuedDetection
 from siwatsystem.displays import Displays
 from siwatsystem.engine import Engine
@@ -48,7 +50,7 @@ class Worker:
         self.subscriptions = Subscriptions(settings.max_streams, settings.disconnect_grace_sec)
         self.displays = Displays()
         self.connections = Connections(settings, self.subscriptions.connection_for_display)
-        self.engine = Engine(settings, self._on_outbox_problem)
+        self.engine = Engine(settings, self._on_problem)
         self.usage_meter = UsageMeter()
         self.usage = self.usage_meter.read()
         self.started_at = time.time()
@@ -136,7 +138,7 @@ class Worker:
     def _subscribe(self, connection: Connection, subscription: Subscription) -> None:
         identifier = subscription.identifier
         before = self.connections.get(self.subscriptions.holder(identifier))
-        changes = self.subscriptions.subscribe(connection.id, subscription, time.monotonic())
+        changes = self.subscriptions.subscribe(connection.id, subscription)
         if before is not None and before is not connection:
             self.connections.forget(before, identifier)
         self.connections.forget_told(connection, identifier)
@@ -173,6 +175,9 @@ class Worker:
         for subscription in changes.ended:
             self._end(subscription)
         for old, new in changes.changed:
+            holder = self.connections.get(self.subscriptions.holder(new.identifier))
+            if holder is not None:
+                holder.outbound.forget(old.identifier)
             self._replace(old, new)
         for subscription in changes.begun:
             self._begin(subscription)
@@ -185,11 +190,12 @@ class Worker:
         loop.members[subscription.identifier] = member
 
     def _end(self, subscription: Subscription) -> None:
-        key = self._of.pop(subscription.identifier, None)
-        if key is None:
-            return
+        self._leave(self._of.pop(subscription.identifier), subscription.identifier)
+
+    def _leave(self, key: LoopKey, identifier: str) -> None:
+        """Take a subscription out of its loop, which ends with its last one."""
         loop = self._loops[key]
-        loop.members.pop(subscription.identifier, None)
+        loop.members.pop(identifier, None)
         if not loop.members:
             del self._loops[key]
             loop.stop()
@@ -198,17 +204,13 @@ class Worker:
 
     def _replace(self, old: Subscription, new: Subscription) -> None:
         """Begin before ending, so that a source or pipeline both use is not restarted."""
-        previous = self._of.get(old.identifier)
+        previous = self._of.pop(old.identifier)
         if previous == _loop_key(new):
-            self._loops[previous].members[old.identifier].subscription = new
+            self._of[new.identifier] = previous
+            self._loops[previous].members[new.identifier].subscription = new
             return
-        del self._of[old.identifier]
         self._begin(new)
-        current = self._of[new.identifier]
-        if previous is not None:
-            self._of[old.identifier] = previous
-            self._end(old)
-        self._of[new.identifier] = current
+        self._leave(previous, old.identifier)
 
     def _loop_of(self, subscription: Subscription) -> AnalysisLoop:
         key = _loop_key(subscription)
@@ -253,16 +255,16 @@ class Worker:
     def _on_pipeline_change(self, loaded: Loaded) -> None:
         self._changed(loaded)
 
-    def _on_outbox_problem(self, error: SiwatError, where: str, *, resolved: bool = False) -> None:
+    def _on_problem(self, problem: Problem) -> None:
         """From an outbox thread."""
-        self._loop.call_soon_threadsafe(self._tell_outbox, error, where, resolved)
+        self._loop.call_soon_threadsafe(self._tell_problem, problem)
 
-    def _tell_outbox(self, error: SiwatError, where: str, resolved: bool) -> None:
-        for connection in self.connections.all():
-            if not resolved:
-                self.connections.tell(connection, "", f"{error.code} {where}", error)
-            else:
-                self.connections.end(connection, "", f"{error.code} {where}", error.message)
+    def _tell_problem(self, problem: Problem) -> None:
+        """An outage concerns everybody; what was refused, whom it was made for."""
+        holder = None if problem.subscription is None else self.subscriptions.holder(problem.subscription)
+        one = self.connections.get(holder)
+        for connection in [one] if one is not None else self.connections.all():
+            self.connections.reply(connection, problem_message(problem))
 
     def _changed(self, what: Source | Loaded) -> None:
         for loop in self._loops.values():
@@ -301,6 +303,33 @@ class Worker:
 
     def loops(self) -> list[AnalysisLoop]:
         return list(self._loops.values())
+
+    def describe(self, subscription: Subscription) -> dict[str, Any]:
+        """A subscription for the dashboard."""
+        loop = self.loop_of(subscription.identifier)
+        member = None if loop is None else loop.members.get(subscription.identifier)
+        frame = None if loop is None else loop.source.latest
+        error = None if loop is None else loop.source.error or loop.loaded.error
+        return {
+            "identifier": subscription.identifier,
+            "model_name": subscription.model_name,
+            "model_id": subscription.model_id,
+            "online": self.online(subscription.identifier),
+            "session_id": self.displays.session_of(subscription.display_id),
+            "frame_age_sec": None if frame is None else round(time.monotonic() - frame.monotonic, 2),
+            "analysed": member.analysed if member else 0,
+            "dropped": member.dropped if member else 0,
+            "last": list(member.last) if member else [],
+            "problem": error.message if error else None,
+        }
+
+    def precisions(self) -> dict[str, str]:
+        """How each loaded pipeline runs, and why, by model id."""
+        return {
+            str(loaded.key.model_id): f"{loaded.pipeline.precision}: {loaded.pipeline.precision_reason}"
+            for loaded in self.loader.all()
+            if loaded.pipeline is not None
+        }
 
     def _report_now(self, connection: Connection) -> None:
         cameras = [

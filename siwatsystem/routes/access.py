@@ -83,7 +83,7 @@ class AccessMiddleware:
         if allowed:
             await self._app(scope, receive, send)
             return
-        status = 401 if roles == {"open"} else 403
+        status = 403 if "view" in roles else 401
         challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         response = JSONResponse({"detail": "a token is needed"}, status, headers=challenge)
         await response(scope, receive, send)

@@ -34,7 +34,7 @@ class Cameras(BaseModel):
     cpu: float
     memory: float
     gpu: float | None
-    outbox: dict[str, int]
+    waiting: int = Field(description="Actions in the outbox")
 
 
 @router.get("/", include_in_schema=False)
@@ -52,5 +52,5 @@ async def cameras(request: Request) -> Cameras:
         cpu=usage.cpu,
         memory=usage.memory,
         gpu=usage.gpu,
-        outbox=worker.engine.outbox_depth(),
+        waiting=worker.engine.status()["depth"],
     )

@@ -1,7 +1,7 @@
 """`GET /health`: whether the worker lives, is ready, and what is wrong."""
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
@@ -23,7 +23,9 @@ class Health(BaseModel):
     subscriptions: int
     online: int = Field(description="Subscriptions whose camera delivers and whose pipeline is loaded")
     precision: dict[str, str] = Field(description="By model id: `exact` or `fast`, and why")
-    outbox: dict[str, int] = Field(description="Actions that wait, by target")
+    outbox: dict[str, Any] = Field(
+        description="Actions that wait on disk, what was dropped, and servers that are away"
+    )
     problems: list[str] = Field(description="What is wrong, for people")
 
 
@@ -42,7 +44,7 @@ async def health(request: Request) -> Health:
         subscriptions=len(subscriptions),
         online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
         precision=worker.precisions(),
-        outbox=worker.engine.outbox_depth(),
+        outbox=worker.engine.status(),
         problems=problems,
     )
 
@@ -55,4 +57,5 @@ def _problems(worker: Worker) -> list[str]:
             problems.append(f"{names}: {loop.source.error.message}")
         if loop.loaded.error is not None:
             problems.append(f"{names}: {loop.loaded.error.message}")
-    return problems + worker.engine.problems()
+    degraded: list[str] = worker.engine.status()["degraded"]
+    return problems + degraded

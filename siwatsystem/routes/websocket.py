@@ -6,7 +6,7 @@ import logging
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from siwatsystem import metrics, messages
+from siwatsystem import messages, metrics
 from siwatsystem.connections import Connection
 from siwatsystem.routes.access import worker_of
 from siwatsystem.worker import Worker

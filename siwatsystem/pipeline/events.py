@@ -1,0 +1,93 @@
+"""What goes into a run and what comes out: the context of a subscription, the events of a frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from siwatsystem.detections import Detection, Xyxy
+from siwatsystem.pipeline.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class EventContext:
+    """Whose frame it is. `captured_at`: seconds since 1970."""
+
+    camera_id: str = "unknown"
+    display_id: str = "unknown"
+    session_id: int | str | None = None
+    captured_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BranchResult:
+    """What a branch made of its crop: a class, and where it detects, its boxes in the picture."""
+
+    node: Node
+    class_name: str
+    confidence: float
+    tracker_id: int | None = None
+    boxes: tuple[Detection, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{class, confidence, id, <resultField>}`"""
+        found: dict[str, Any] = {
+            "class": self.class_name,
+            "confidence": self.confidence,
+            "id": self.tracker_id,
+        }
+        name = self.node.result_name
+        return found if name is None else {**found, name: self.class_name}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One relevant object (or frame): its detection, its parts, and what the branches said."""
+
+    detection: Detection
+    regions: Mapping[str, Detection] = field(default_factory=dict[str, Detection])
+    branches: Mapping[str, BranchResult] = field(default_factory=dict[str, BranchResult])
+    session_id: int | str | None = None
+
+    @property
+    def class_name(self) -> str:
+        return self.detection.class_name
+
+    @property
+    def confidence(self) -> float:
+        return self.detection.confidence
+
+    @property
+    def xyxy(self) -> Xyxy:
+        """In pixels of the picture that the pipeline was given."""
+        return self.detection.xyxy
+
+    @property
+    def tracker_id(self) -> int | None:
+        return self.detection.tracker_id
+
+    @property
+    def boxes(self) -> tuple[Detection, ...]:
+        """Every box of the event, for drawing."""
+        return (*self.regions.values(), *(box for branch in self.branches.values() for box in branch.boxes))
+
+    @property
+    def attributes(self) -> dict[str, str | float]:
+        """The flat attributes of the wire, each with its confidence."""
+        found: dict[str, str | float] = {}
+        for branch in self.branches.values():
+            name = branch.node.attribute_name
+            if name is not None:
+                found[name] = branch.class_name
+                found[f"{name}Confidence"] = round(branch.confidence, 4)
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result of `run_pipeline`."""
+        return {
+            "class": self.class_name,
+            "confidence": self.confidence,
+            "id": self.tracker_id,
+            "bbox": list(self.xyxy),
+            "branch_results": {name: branch.as_dict() for name, branch in self.branches.items()},
+            "session_id": self.session_id,
+        }

@@ -1,0 +1,112 @@
+"""From an archive's folder to a pipeline that runs: spec, models, servers, gate."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.targets import postgresql_target, redis_target
+from siwatsystem.config import RuntimeSettings
+from siwatsystem.errors import ModelInvalid
+from siwatsystem.model_registry import ModelRegistry
+from siwatsystem.pipeline.executor import Pipeline, load_models, release_models
+from siwatsystem.pipeline.gating import Gate
+from siwatsystem.pipeline.node import PipelineSpec
+from siwatsystem.pipeline.spec import bare_model, parse
+
+log = logging.getLogger(__name__)
+
+SPEC_FILE = "pipeline.json"
+BARE_SUFFIXES = (".pt", ".onnx")
+
+
+class OpenPipeline:
+    """A pipeline and what it holds; `close` gives all of it back."""
+
+    def __init__(self, pipeline: Pipeline, registry: ModelRegistry, owner: str, gate: Gate | None) -> None:
+        self.pipeline = pipeline
+        self._registry = registry
+        self._owner = owner
+        self._gate = gate
+
+    def close(self) -> None:
+        self.pipeline.on_picture = None
+        if self._gate is not None:
+            self._gate.close()
+        release_models(self.pipeline.models, self._registry, self._owner)
+
+
+def open_pipeline(
+    folder: Path,
+    registry: ModelRegistry,
+    outbox: Outbox,
+    threads: ThreadPoolExecutor,
+    settings: RuntimeSettings,
+) -> OpenPipeline:
+    """The pipeline in `folder` (pipeline.json, or a bare model file). Blocks while models load.
+
+    Raises ModelInvalid, ModelRefused.
+    """
+    owner = str(folder)
+    spec = read_spec(folder, registry)
+    for warning in spec.warnings:
+        log.warning("%s: %s", spec.pipeline.model_id, warning)
+    models = load_models(spec, folder, registry, owner)
+    pipeline = Pipeline(spec, models, outbox, register_targets(spec, outbox), threads)
+    return OpenPipeline(pipeline, registry, owner, _gate(pipeline, folder, settings))
+
+
+def read_spec(folder: Path, registry: ModelRegistry) -> PipelineSpec:
+    """What pipeline.json says; for a bare model file, one node with all its classes."""
+    file = folder / SPEC_FILE
+    if not file.exists():
+        return _bare(folder, registry)
+    try:
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelInvalid(f"{SPEC_FILE} is not JSON: {error}") from None
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    folders = {parent for name in files for parent in _parents(name)}  # OpenVINO models are folders
+    return parse(data, [*files, *folders])
+
+
+def register_targets(spec: PipelineSpec, outbox: Outbox) -> dict[str, str]:
+    """Make the archive's servers known; the outbox's key by `redis` and `postgresql`."""
+    targets: dict[str, str] = {}
+    if spec.redis is not None:
+        targets["redis"] = outbox.register(redis_target(spec.redis))
+    if spec.postgresql is not None:
+        targets["postgresql"] = outbox.register(postgresql_target(spec.postgresql))
+    return targets
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _bare(folder: Path, registry: ModelRegistry) -> PipelineSpec:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in BARE_SUFFIXES)
+    if not found:
+        raise ModelInvalid(f"no {SPEC_FILE} and no model file")
+    model = registry.acquire(str(folder), found[0])
+    try:
+        return bare_model(found[0].name, list(model.names.values()))
+    finally:
+        registry.release(str(folder))
+
+
+def _gate(pipeline: Pipeline, folder: Path, settings: RuntimeSettings) -> Gate | None:
+    """Whether and how the archive comes to run fast."""
+    if settings.precision == "exact":
+        pipeline.precision_reason = "set to exact"
+        return None
+    if not all(model.fast_available for model in pipeline.models.values()):
+        pipeline.precision_reason = "this machine has nothing faster for these models"
+        return None
+    gate = Gate(pipeline, settings.gate_pictures)
+    gate.use_tests(folder / "tests")
+    pipeline.on_picture = gate.offer
+    return gate
