@@ -23,7 +23,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 DETECTOR = "car_frontal_detection"
 BRAND = "car_brand_classification"
 BODY_TYPE = "car_bodytype_classification"
-DETECTOR_PX = 384
+DETECTOR_PX = 320
 COMMON = {
     "device": "cpu",
     "seed": 0,

@@ -5,14 +5,12 @@ Car axes: x across (driver's right-hand side negative), y along with the front a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .camera import Array
 from .surface import Patch
-
-BODY_TYPES = ("Sedan", "SUV", "Hatchback", "Pickup")
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,12 @@ class Shape:
     def height(self, t: Array | float) -> Array:
         """Height of the lower body's top (bonnet, belt, boot) at station t."""
         xs, zs = zip(*self.top, strict=True)
-        knots = [np.interp(np.asarray(t) + k, xs, zs) for k in (-0.05, -0.025, 0.0, 0.025, 0.05)]
-        # Sheet metal bends, it does not fold: the measures' corners are smoothed.
-        return np.asarray(
-            np.mean(knots, axis=0)
-            + (zs[0] - np.mean([np.interp(k, xs, zs) for k in (-0.05, -0.025, 0.0, 0.025, 0.05)]))
-            * np.exp(-np.asarray(t) / 0.03)
-        )
+        # Sheet metal bends, it does not fold: the corners between the measures are smoothed, the nose's
+        # own height is kept.
+        spread = (-0.05, -0.025, 0.0, 0.025, 0.05)
+        smooth = np.mean([np.interp(np.asarray(t) + k, xs, zs) for k in spread], axis=0)
+        lost = zs[0] - np.mean([np.interp(k, xs, zs) for k in spread])
+        return np.asarray(smooth + lost * np.exp(-np.asarray(t) / 0.03))
 
     def width(self, t: Array) -> Array:
         """Half width at station t: narrower at both ends, as seen from above."""
@@ -147,73 +144,70 @@ class Shape:
         return patch
 
 
+SHAPES = {
+    "Sedan": Shape(
+        body_type="Sedan",
+        length=4.75,
+        half_width=0.92,
+        clearance=0.18,
+        top=((0, 0.68), (0.10, 0.81), (0.31, 0.93), (0.55, 0.95), (0.84, 1.02), (1.0, 0.98)),
+        cabin=(0.305, 0.47, 0.655, 0.84),
+        roof=1.38,
+        cabin_base=0.80,
+        cabin_top=0.58,
+        wheel=0.325,
+        axles=(0.195, 0.79),
+        cladding=False,
+    ),
+    "SUV": Shape(
+        body_type="SUV",
+        length=4.62,
+        half_width=0.96,
+        clearance=0.34,
+        top=((0, 1.02), (0.08, 1.14), (0.26, 1.23), (0.6, 1.25), (1.0, 1.25)),
+        cabin=(0.245, 0.36, 0.90, 0.985),
+        roof=1.90,
+        cabin_base=0.89,
+        cabin_top=0.77,
+        wheel=0.40,
+        axles=(0.20, 0.79),
+        cladding=True,
+    ),
+    "Hatchback": Shape(
+        body_type="Hatchback",
+        length=3.72,
+        half_width=0.84,
+        clearance=0.19,
+        top=((0, 0.76), (0.10, 0.90), (0.22, 1.02), (0.6, 1.03), (1.0, 1.03)),
+        cabin=(0.205, 0.405, 0.82, 0.965),
+        roof=1.57,
+        cabin_base=0.77,
+        cabin_top=0.61,
+        wheel=0.30,
+        axles=(0.19, 0.83),
+        cladding=False,
+    ),
+    "Pickup": Shape(
+        body_type="Pickup",
+        length=5.30,
+        half_width=0.99,
+        clearance=0.38,
+        top=((0, 1.10), (0.06, 1.19), (0.26, 1.26), (0.6, 1.26), (1.0, 1.26)),
+        cabin=(0.26, 0.37, 0.54, 0.60),
+        roof=1.90,
+        cabin_base=0.85,
+        cabin_top=0.68,
+        wheel=0.43,
+        axles=(0.185, 0.77),
+        cladding=True,
+    ),
+}
+BODY_TYPES = tuple(SHAPES)
+
+
 def make_shape(body_type: str, rng: np.random.Generator) -> Shape:
-    """A car of the body type, its measures varied by a few per cent."""
-    k = 1 + float(rng.uniform(-0.03, 0.03))
-    h = 1 + float(rng.uniform(-0.025, 0.025))
-    if body_type == "Sedan":
-        return Shape(
-            body_type,
-            4.72 * k,
-            0.91,
-            0.19,
-            (
-                (0, 0.70 * h),
-                (0.10, 0.84 * h),
-                (0.30, 0.96 * h),
-                (0.55, 0.97 * h),
-                (0.84, 1.03 * h),
-                (1.0, 0.98 * h),
-            ),
-            (0.29, 0.455, 0.655, 0.84),
-            1.42 * h,
-            0.80,
-            0.60,
-            0.325,
-            (0.195, 0.79),
-            False,
-        )
-    if body_type == "SUV":
-        return Shape(
-            body_type,
-            4.62 * k,
-            0.96,
-            0.30,
-            ((0, 0.98 * h), (0.08, 1.10 * h), (0.27, 1.20 * h), (0.6, 1.22 * h), (1.0, 1.22 * h)),
-            (0.25, 0.365, 0.90, 0.985),
-            1.84 * h,
-            0.88,
-            0.74,
-            0.385,
-            (0.20, 0.79),
-            True,
-        )
-    if body_type == "Hatchback":
-        return Shape(
-            body_type,
-            3.80 * k,
-            0.85,
-            0.20,
-            ((0, 0.76 * h), (0.10, 0.90 * h), (0.24, 1.02 * h), (0.6, 1.02 * h), (1.0, 1.02 * h)),
-            (0.22, 0.415, 0.82, 0.965),
-            1.55 * h,
-            0.77,
-            0.60,
-            0.31,
-            (0.19, 0.83),
-            False,
-        )
-    return Shape(
-        body_type,
-        5.30 * k,
-        0.99,
-        0.36,
-        ((0, 1.08 * h), (0.06, 1.17 * h), (0.26, 1.24 * h), (0.6, 1.25 * h), (1.0, 1.25 * h)),
-        (0.26, 0.37, 0.54, 0.60),
-        1.88 * h,
-        0.86,
-        0.70,
-        0.42,
-        (0.185, 0.77),
-        True,
-    )
+    """A car of the body type, its length and heights varied by up to two and a half per cent."""
+    shape = SHAPES[body_type]
+    longer, taller = (1 + float(k) for k in rng.uniform(-0.025, 0.025, 2))
+    top = tuple((t, z * taller) for t, z in shape.top)
+    return replace(shape, length=shape.length * longer, top=top, roof=shape.roof * taller)

@@ -241,13 +241,13 @@ class CarPainter:
             (s.rear_window, us[::2]),
             (s.glasshouse(-1.0), us / 2 + 0.5),
             (s.glasshouse(1.0), us / 2 + 0.5),
-            (s.roof_panel, us),
             (s.windscreen, us),
         ]
         if s.body_type == "Pickup":
             self._bed()
         quads = np.concatenate([grid(car.placed(p), u, vs) for p, u in parts])
         self._quads(quads, car.paint, "paint")
+        self._quads(grid(car.placed(s.roof_panel), us, vs), self._roof_paint(), "paint")
         tint: Bgr = (40 + 16 * car.tints[0], 40 + 12 * car.tints[0], 38 + 8 * car.tints[0])
         for sign in (-1.0, 1.0):
             side = car.placed(s.glasshouse(sign))
@@ -260,6 +260,12 @@ class CarPainter:
         self._inside()
         self._roof_fittings()
         self._mirrors()
+
+    def _roof_paint(self) -> Bgr:
+        """Small cars have their roof in a contrasting colour."""
+        if self.car.body_type != "Hatchback":
+            return self.car.paint
+        return (28, 28, 30) if sum(self.car.paint) > 270 else (224, 226, 226)
 
     def _inside(self) -> None:
         """Wiper line and the driver's silhouette behind the windscreen."""
@@ -276,10 +282,10 @@ class CarPainter:
         s = self.car.shape
         if s.body_type == "SUV":
             for sign in (-1.0, 1.0):
-                rail = s.roof_panel(np.full(5, sign * 0.90), np.linspace(0.05, 0.95, 5))
-                self.canvas.line(
-                    self.car.world(rail + np.array([0, 0, 0.06])), self._colour((62, 62, 64)), 0.05, self.tag
-                )
+                rail = s.roof_panel(np.full(5, sign * 0.90), np.linspace(0.03, 0.97, 5))
+                rail = self.car.world(rail + np.array([0, 0, 0.08]))
+                self.canvas.line(rail, self._colour((52, 52, 54)), 0.09, self.tag)
+                self.canvas.line(rail + np.array([0, 0, 0.02]), self._colour((206, 208, 208)), 0.05, self.tag)
         if s.body_type == "Pickup":
             for u in np.linspace(-0.62, 0.62, 5):
                 lamp = s.roof_panel(np.full(2, u), np.array([0.05, 0.16])) + np.array([0, 0, 0.05])

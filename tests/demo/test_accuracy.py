@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.accuracy import Box, Event, Tally, match, overlap
+from bench.accuracy import Box, Event, Tally, match, overlap, report
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,8 @@ def test_tallies_add_up_and_miss_goals() -> None:
     assert total.rates["false_positives_per_frame"] == 0.5
     assert not total.passed
     assert not Tally().passed
+
+
+def test_the_report_says_counts_rates_and_verdict() -> None:
+    said = report(match([Car(BOX)], [Event(BOX, "Aster", "SUV")]))
+    assert (said["visible"], said["rates"]["found"], said["passed"]) == (1, 1.0, True)
