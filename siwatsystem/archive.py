@@ -1,0 +1,251 @@
+"""Archives (`.mpta`): a zip from outside, opened without trusting a byte of it.
+
+Entries are refused, never rewritten; only what pipeline.json names and `tests/` leaves the zip; the
+folder appears whole or not at all.
+"""
+
+import json
+import os
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+
+from siwatsystem.config import ModelSettings
+from siwatsystem.errors import ModelInvalid, ModelRefused
+
+PIPELINE = "pipeline.json"
+MAX_PIPELINE_BYTES = 4 << 20
+MAX_NAME_BYTES = 255
+"""Of one component of a path, as file systems have it."""
+DIRECTORY_BYTES_PER_ENTRY = 4096
+CHUNK = 1 << 20
+METADATA = ("metadata.yaml", "metadata.json")
+FILE_KEYS = ("modelFile", "reidModel")
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+DAMAGE = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
+"""What zipfile raises beside its own error, for fields that contradict each other."""
+
+
+def extract(zip_path: Path, into: Path, limits: ModelSettings) -> Path:
+    """Unpack the archive `zip_path` as the folder `into`, which holds pipeline.json afterwards.
+
+    `into` must not exist, or be empty; it appears at once and complete. Returns `into`. Raises
+    ModelRefused for what could do harm, ModelInvalid for what is no archive (both name the entry),
+    FileExistsError, OSError when the disk is full.
+    """
+    if into.exists() and any(into.iterdir()):
+        raise FileExistsError(f"{into} exists already")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into.parent))
+    try:
+        with zip_path.open("rb") as file:
+            _unpack(file, temporary, limits)
+        temporary.chmod(0o755)
+        _sync(temporary)
+        temporary.rename(into)
+        _sync(into.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return into
+
+
+def read_pipeline(folder: Path) -> dict[str, Any]:
+    """pipeline.json of an unpacked archive. Raises ModelInvalid."""
+    path = folder / PIPELINE
+    try:
+        return _json(path.read_bytes())
+    except OSError as error:
+        raise ModelInvalid(f"{PIPELINE} cannot be read ({error.strerror})") from None
+
+
+def files_of(folder: Path) -> list[str]:
+    """Paths of all files below `folder`, relative to it, with `/` between folders, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
+    _check_directory(file, limits)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            _check_entries(entries, limits)
+            top = _top(entries)
+            found = next(entry for entry in entries if entry.filename == top + PIPELINE)
+            if found.file_size > MAX_PIPELINE_BYTES:
+                raise ModelRefused(f"{PIPELINE} is larger than {MAX_PIPELINE_BYTES >> 20} MiB")
+            wanted = _wanted(_json(archive.read(found)))
+            left = limits.max_unpacked_mb << 20
+            for entry in entries:
+                name = entry.filename.removeprefix(top)
+                if not entry.is_dir() and entry.filename.startswith(top) and _is_wanted(name, wanted):
+                    left -= _copy(archive, entry, into / name, left, limits)
+    except zipfile.BadZipFile as error:
+        raise ModelInvalid(f"the archive is damaged or no zip: {error}") from None
+    except DAMAGE as error:
+        raise ModelInvalid(f"the archive cannot be read: {error}") from None
+
+
+def _check_directory(file: BinaryIO, limits: ModelSettings) -> None:
+    """Refuse a directory of entries too large to be read into memory, before it is."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 65557 - 76))
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) - end < 22:
+        raise ModelInvalid("the archive is no zip, or was cut short")
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if tail[max(end - 20, 0) : end].startswith(b"PK\6\7"):
+        record = tail[max(end - 76, 0) : end - 20]
+        if not record.startswith(b"PK\6\6"):
+            raise ModelRefused("the archive's directory is not where it should be")
+        directory = int.from_bytes(record[40:48], "little")
+    if directory > limits.max_entries * DIRECTORY_BYTES_PER_ENTRY:
+        raise ModelRefused(f"the archive has more than {limits.max_entries} entries, or a bloated directory")
+    file.seek(0)
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> None:
+    if len(entries) > limits.max_entries:
+        raise ModelRefused(f"the archive has {len(entries)} entries, more than {limits.max_entries}")
+    seen: set[str] = set()
+    for entry in entries:
+        trouble = _name_trouble(entry.orig_filename) or _kind_trouble(entry)
+        name = entry.filename.rstrip("/")
+        if trouble is None and name in seen:
+            trouble = "is there twice"
+        if trouble is None and entry.file_size > max(entry.compress_size, 1) * limits.max_ratio:
+            trouble = f"unpacks to more than {limits.max_ratio} times its size"
+        if trouble is not None:
+            raise ModelRefused(f"archive entry {_shown(entry.orig_filename)} {trouble}")
+        seen.add(name)
+    files = {entry.filename for entry in entries if not entry.is_dir()}
+    for name in seen:
+        blocked = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in files), None)
+        if blocked:
+            raise ModelRefused(f"archive entry {_shown(blocked)} is a file and a folder")
+    total = sum(entry.file_size for entry in entries)
+    if total > limits.max_unpacked_mb << 20:
+        raise ModelRefused(f"the archive unpacks to more than {limits.max_unpacked_mb} MB")
+
+
+def _name_trouble(name: str) -> str | None:
+    parts = name.removesuffix("/").split("/")
+    if "\0" in name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        return "has a control character in its name"
+    if "\\" in name:
+        return "has a backslash in its name"
+    if name.startswith("/") or name[1:2] == ":":
+        return "has an absolute path"
+    if ".." in parts:
+        return "leads out of the archive (..)"
+    if "" in parts or "." in parts:
+        return "has an empty part in its path"
+    if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in parts):
+        return "has too long a name"
+    return None
+
+
+def _kind_trouble(entry: zipfile.ZipInfo) -> str | None:
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is neither a file nor a folder"
+    if entry.flag_bits & 0x2041:
+        return "is encrypted"
+    if entry.compress_type not in COMPRESSIONS:
+        return "is compressed in another way than deflate"
+    return None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:100] + "…")
+
+
+def _top(entries: list[zipfile.ZipInfo]) -> str:
+    """What precedes pipeline.json: nothing, or one folder and its slash."""
+    names = [entry.filename for entry in entries if not entry.is_dir()]
+    if PIPELINE in names:
+        return ""
+    found = [name for name in names if name.count("/") == 1 and name.endswith(f"/{PIPELINE}")]
+    if len(found) != 1:
+        raise ModelInvalid(
+            f"the archive has {'several top folders with' if found else 'no'} {PIPELINE}"
+            + ("" if found else " at its root or in its one top folder")
+        )
+    return found[0].removesuffix(PIPELINE)
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        data: object = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ModelInvalid(f"{PIPELINE} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ModelInvalid(f"{PIPELINE} must hold an object, not {type(data).__name__}")
+    return cast(dict[str, Any], data)
+
+
+def _wanted(pipeline: Mapping[str, Any]) -> set[str]:
+    """Paths that pipeline.json names, anywhere in it."""
+    return {str(PurePosixPath(name)) for name in _named(pipeline) if name}
+
+
+def _named(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in cast(Mapping[str, object], value).items():
+            if key in FILE_KEYS and isinstance(item, str):
+                yield item
+            yield from _named(item)
+    elif isinstance(value, list):
+        for item in cast(list[object], value):
+            yield from _named(item)
+
+
+def _is_wanted(name: str, wanted: set[str]) -> bool:
+    if name == PIPELINE or name in wanted or name.startswith("tests/"):
+        return True
+    path = PurePosixPath(name)
+    if any(str(parent) in wanted for parent in path.parents):
+        return True
+    # An OpenVINO network is an .xml, its weights beside it, and what ultralytics says about them.
+    networks = [PurePosixPath(item) for item in wanted if item.endswith(".xml")]
+    return any(
+        path == xml.with_suffix(".bin") or (path.parent == xml.parent and path.name in METADATA)
+        for xml in networks
+    )
+
+
+def _copy(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int, limits: ModelSettings
+) -> int:
+    """Copy one entry, counting: what a zip says about sizes need not be true. Returns the bytes."""
+    allowed = min(left, max(entry.compress_size, 1) * limits.max_ratio)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copied = 0
+    with archive.open(entry) as source, target.open("xb") as file:
+        while chunk := source.read(CHUNK):
+            copied += len(chunk)
+            if copied > allowed:
+                raise ModelRefused(f"archive entry {_shown(entry.filename)} unpacks to more than it may")
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return copied
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in `folder` and below on the disk."""
+    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
