@@ -1,0 +1,132 @@
+"""The reader thread of a source: open, read, and open again.
+
+One thread a source runs `_run`; the pool's watchdog calls `check` several times a second, and whoever
+releases the source calls `stop`. Each attempt has a cutoff of its own, through which both of them
+end whatever the thread is blocked in; an attempt that was retired cannot be confused with the next.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from siwatsystem import metrics
+from siwatsystem.config import Settings
+from siwatsystem.errors import StreamError, StreamLost, StreamUnreachable
+from siwatsystem.streams.address import parse_address
+from siwatsystem.streams.backoff import retry_delay
+from siwatsystem.streams.cutoff import Cutoff
+from siwatsystem.streams.reader import Opener, Opening, Reader
+from siwatsystem.streams.source import Source
+
+log = logging.getLogger(__name__)
+
+RELEASED = "released"
+
+
+class Capture:
+    """Keeps `source` supplied with frames until it is stopped."""
+
+    def __init__(self, source: Source, settings: Settings, opener: Opener) -> None:
+        self.source = source
+        source.retry = self.retry
+        self._settings = settings
+        self._opener = opener
+        self._stopped = threading.Event()
+        self._wake = threading.Event()
+        self._cutoff = Cutoff()
+        self._progress_at: float | None = None
+        self._resting = False
+        self.thread = threading.Thread(target=self._run, name=source.spec.label, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Have the thread end, from any thread, without waiting for it."""
+        self._stopped.set()
+        self._wake.set()
+        self.source.close()
+        self._cutoff.cut(RELEASED)
+
+    def retry(self) -> None:
+        """Try a camera again that was given up."""
+        if self._resting:
+            self._wake.set()
+
+    def check(self, now: float) -> None:
+        """The watchdog's look: what is late is cut, whose frames stopped is told as lost."""
+        cutoff, progress_at = self._cutoff, self._progress_at
+        cutoff.check(now)
+        if progress_at is not None and now - progress_at > self.source.stale_after_sec:
+            cutoff.cut(f"no new frame for {self.source.stale_after_sec:g} s")
+        self.source.check(now)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            before = self.source.frames
+            error = self._attempt()
+            if self._stopped.is_set():
+                break
+            if self.source.frames > before:
+                failures = 0
+            else:
+                self.source.failed(error)
+            failures += 1
+            self._pause(error, failures)
+            self.source.reconnects += 1
+            metrics.RECONNECTS.labels(self.source.spec.label).inc()
+
+    def _pause(self, error: StreamError, failures: int) -> None:
+        """Wait before the next attempt: a little, long, or until somebody asks for it."""
+        limit = self._settings.max_retries
+        if error.permanent:
+            self._rest(self._settings.permanent_retry_sec)
+        elif 0 <= limit < failures:
+            log.warning("%s: given up after %d attempts", self.source.spec.label, failures)
+            self._rest(None)
+        else:
+            self._stopped.wait(retry_delay(failures, self._settings))
+
+    def _rest(self, seconds: float | None) -> None:
+        self._wake.clear()
+        self._resting = True
+        if not self._stopped.is_set():
+            self._wake.wait(seconds)
+        self._resting = False
+
+    def _attempt(self) -> StreamError:
+        """Open the camera and read it until that ends. Returns why it ended."""
+        self._cutoff = Cutoff()
+        if self._stopped.is_set():
+            # `stop` may have cut the attempt before.
+            self._cutoff.cut(RELEASED)
+        reader: Reader | None = None
+        try:
+            reader = self._open()
+            self._progress_at = time.monotonic()
+            self._read(reader)
+        except StreamError as error:
+            log.debug("%s: %s", self.source.spec.label, error.message)
+            return error
+        except Exception:
+            log.exception("%s: reading failed", self.source.spec.label)
+            return StreamUnreachable("reading the camera failed, see the log")
+        finally:
+            self._progress_at = None
+            if reader is not None:
+                reader.close()
+        return StreamLost(self._cutoff.reason)
+
+    def _open(self) -> Reader:
+        settings = self._settings.streams
+        address = parse_address(self.source.spec.url, settings)
+        return self._opener(Opening(self.source.spec, address, settings, self._cutoff))
+
+    def _read(self, reader: Reader) -> None:
+        while self._cutoff.reason is None:
+            picture = reader.read()
+            if picture is not None and self._cutoff.reason is None:
+                self._progress_at = picture.monotonic
+                self.source.arrived(picture)

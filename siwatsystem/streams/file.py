@@ -1,0 +1,52 @@
+"""A video file as a camera: at its own pace, and from its beginning again when it ends."""
+
+import time
+
+from siwatsystem.errors import StreamLost, StreamUnreachable
+from siwatsystem.streams.decoder import Decoder, open_container
+from siwatsystem.streams.reader import Opening, Picture
+
+# No playlists: they name further files, which would lie outside `file_root`.
+_FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,m4v,flv,asf,ogg,mjpeg,ivf,mxf"
+
+
+class FileReader:
+    """Plays a file for ever."""
+
+    def __init__(self, decoder: Decoder, opening: Opening) -> None:
+        self._decoder = decoder
+        self._cutoff = opening.cutoff
+        self._begun: tuple[float, float] | None = None
+
+    def read(self) -> Picture | None:
+        """The next picture, when its time has come."""
+        try:
+            found = self._decoder.read_frame()
+        except StreamLost:
+            if self._begun is None:
+                raise StreamUnreachable("the file holds no picture that can be decoded") from None
+            self._begun = None
+            self._decoder.rewind()
+            return None
+        if found is None:
+            return None
+        frame = found[0]
+        self._wait_for(frame.time or 0.0)
+        picture = frame.to_ndarray
+        return Picture(lambda: picture(format="bgr24"), time.time(), time.monotonic())
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    def _wait_for(self, position: float) -> None:
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (now, position)
+        started, first = self._begun
+        self._cutoff.wait(started + position - first - now)
+
+
+def open_file(opening: Opening) -> FileReader:
+    """Open a `file` address. Raises StreamError."""
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    return FileReader(open_container(opening.address.target, opening, options), opening)

@@ -1,0 +1,37 @@
+"""Cameras of this machine, by index."""
+
+import os
+import time
+
+import cv2
+
+from siwatsystem.errors import StreamLost, StreamUnreachable
+from siwatsystem.streams.reader import Opening, Picture
+
+
+class WebcamReader:
+    """A local camera; every picture is converted by the driver's library as it comes."""
+
+    def __init__(self, index: int) -> None:
+        self._capture = cv2.VideoCapture(index)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise StreamUnreachable(f"there is no webcam {index}, or another program holds it")
+
+    def read(self) -> Picture | None:
+        """The next picture. Raises StreamLost when the camera was pulled out."""
+        done, image = self._capture.read()
+        if not done:
+            raise StreamLost("the webcam delivers no more pictures")
+        return Picture(image, time.time(), time.monotonic())  # pyright: ignore[reportArgumentType]
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def open_webcam(opening: Opening) -> WebcamReader:
+    """Open a `webcam` address. Raises StreamUnreachable."""
+    # OpenCV cannot be interrupted and waits 10 s for a frame unless it is told otherwise.
+    seconds = max(1, min(3, int(opening.settings.read_timeout_sec)))
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(seconds))
+    return WebcamReader(int(opening.address.target))
