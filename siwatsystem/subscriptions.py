@@ -79,8 +79,8 @@ class Subscriptions:
     def subscribe(self, connection: int, subscription: Subscription) -> Changes:
         """Begin, replace or take over. Raises MaxStreamsReached, and then changes nothing."""
         identifier = subscription.identifier
-        before = self._held.get(identifier)
         self._check_room(subscription)
+        before = self._held.pop(identifier, None)  # it goes to the end: the newest holder of its display
         self._held[identifier] = _Held(subscription, connection)
         if before is None:
             return Changes(begun=(subscription,), connections=frozenset({connection}))
