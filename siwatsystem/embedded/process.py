@@ -95,8 +95,11 @@ def start(
 
 
 def wait_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], name: str, log: Path) -> None:
-    """Return once `ready`. Raises TargetUnavailable if the server ends or takes over 20 s."""
-    deadline = time.monotonic() + 20
+    """Return once `ready`. Raises TargetUnavailable if the server ends or takes over a minute.
+
+    After a crash on a busy disk, reading back what was kept does take that long.
+    """
+    deadline = time.monotonic() + 60
     while not ready():
         if process.poll() is not None:
             raise TargetUnavailable(f"embedded {name} ended with {process.returncode}: {_tail(log)}")

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import TargetUnavailable
 from tests.servers import until
 
+Open = Callable[[Path], EmbeddedServers]
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,6 +28,13 @@ def folder(tmp_path: Path) -> Path:
     for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         part.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def open_servers() -> Iterator[Open]:
+    """Makes servers that end with the test, however it ends."""
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(closing(EmbeddedServers(folder)))
 
 
 def write(servers: EmbeddedServers, word: str) -> None:
@@ -59,8 +69,10 @@ def connect(config: dict[str, object]) -> "psycopg2.extensions.connection":
     )
 
 
-def test_data_stays_over_kills_and_restarts_and_nothing_is_left_running(folder: Path) -> None:
-    servers = EmbeddedServers(folder)
+def test_data_stays_over_kills_and_restarts_and_nothing_is_left_running(
+    folder: Path, open_servers: Open
+) -> None:
+    servers = open_servers(folder)
     assert servers.pids == {}
     write(servers, "one")
     ports = servers.redis()["port"], servers.postgresql()["port"]
@@ -76,13 +88,13 @@ def test_data_stays_over_kills_and_restarts_and_nothing_is_left_running(folder: 
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with pytest.raises(TargetUnavailable):
         servers.redis()
-    servers = EmbeddedServers(folder)
+    servers = open_servers(folder)
     assert read(servers) == ({"one", "two"}, {"one", "two"})
     servers.close()
 
 
-def test_passwords_are_needed_and_private(folder: Path) -> None:
-    servers = EmbeddedServers(folder)
+def test_passwords_are_needed_and_private(folder: Path, open_servers: Open) -> None:
+    servers = open_servers(folder)
     config = servers.redis()
     with redis.Redis(host=config["host"], port=config["port"]) as client, pytest.raises(redis.RedisError):
         client.ping()
@@ -96,7 +108,9 @@ def test_passwords_are_needed_and_private(folder: Path) -> None:
     servers.close()
 
 
-def test_no_server_outlives_a_killed_worker_and_the_next_finds_its_data(folder: Path) -> None:
+def test_no_server_outlives_a_killed_worker_and_the_next_finds_its_data(
+    folder: Path, open_servers: Open
+) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from siwatsystem.embedded.servers import EmbeddedServers\n"
@@ -110,22 +124,22 @@ def test_no_server_outlives_a_killed_worker_and_the_next_finds_its_data(folder: 
     pids = [int(word) for word in child.stdout.readline().split()]
     assert len(pids) == 2
     with pytest.raises(TargetUnavailable, match="another worker"):
-        EmbeddedServers(folder).redis()
+        open_servers(folder).redis()
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
-    servers = EmbeddedServers(folder)
+    servers = open_servers(folder)
     write(servers, "after")
     servers.close()
 
 
-def test_a_half_made_cluster_and_a_stale_pid_file_are_no_hindrance(folder: Path) -> None:
+def test_a_half_made_cluster_and_a_stale_pid_file_are_no_hindrance(folder: Path, open_servers: Open) -> None:
     data = folder / "embedded" / "postgresql"
     (data / "new").mkdir(parents=True)
     (data / "new" / "half").write_text("x")
     (data / "postmaster.pid").write_text("1\n")
-    servers = EmbeddedServers(folder)
+    servers = open_servers(folder)
     write(servers, "one")
     servers.close()
 
