@@ -69,7 +69,8 @@ def _area(hits: NDArray[np.bool_], total: int) -> float:
     right = np.cumsum(hits)
     recall = right / total
     precision = right / np.arange(1, len(hits) + 1)
-    recall = np.concatenate(([0.0], recall, [1.0]))
-    envelope = np.maximum.accumulate(np.concatenate(([1.0], precision, [0.0]))[::-1])[::-1]
+    # Beyond the recall that is reached precision is 0, with a step and not along a slope.
+    recall = np.concatenate(([0.0], recall, recall[-1:], [1.0]))
+    envelope = np.maximum.accumulate(np.concatenate(([1.0], precision, [0.0, 0.0]))[::-1])[::-1]
     points = np.linspace(0, 1, 101)
     return float(np.trapezoid(np.interp(points, recall, envelope), points))

@@ -1,0 +1,3 @@
+from tests.nets import nets
+
+__all__ = ["nets"]
