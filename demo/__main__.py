@@ -15,7 +15,6 @@ from rich.console import Console
 from demo.backend import Backend
 from demo.check import Tally, cars_of, finished_records, stored_images
 from demo.site import ROOT, Site
-from siwatsystem.embedded.servers import connection_settings
 
 console = Console(highlight=False)
 CHECK_SEC = 90.0
@@ -86,6 +85,8 @@ def _where_to_look(site: Site) -> None:
         console.print(f"[bold]Camera[/]     {camera.identifier}  {camera.address}")
         console.print(f"           {site.url}/camera/{camera.identifier}/image?overlay=1", soft_wrap=True)
     console.print(f"[bold]API[/]        {site.url}/docs   WebSocket ws://127.0.0.1:{site.port}/")
+    console.print(f"[bold]Redis[/]      127.0.0.1:{site.redis_port}, password in embedded/redis.password")
+    console.print(f"[bold]PostgreSQL[/] 127.0.0.1:{site.postgresql_port}, password beside it")
     console.print(f"[bold]Logs[/]       {site.data_dir}/logs")
     console.print("Ctrl-C ends everything. The first cars appear once the models are prepared.\n")
 
@@ -110,7 +111,7 @@ async def _check(site: Site, tally: Tally, stopped: asyncio.Event, deadline: flo
     while time.monotonic() < deadline and not stopped.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), 1.0)
-        wrong = tally.missing() or await asyncio.to_thread(_stores, site.data_dir)
+        wrong = tally.missing() or await asyncio.to_thread(_stores, site)
         if not wrong:
             break
     status = await asyncio.to_thread(site.worker.stop)
@@ -128,12 +129,12 @@ async def _check(site: Site, tally: Tally, stopped: asyncio.Event, deadline: flo
     return 0
 
 
-def _stores(data_dir: Path) -> list[str]:
+def _stores(site: Site) -> list[str]:
     found: list[str] = []
     try:
-        if stored_images(connection_settings(data_dir, "redis")) == 0:
+        if stored_images(site.data_dir, site.redis_port) == 0:
             found.append("no image in Redis")
-        if not finished_records(connection_settings(data_dir, "postgresql")):
+        if not finished_records(site.data_dir, site.postgresql_port):
             found.append("no finished record in PostgreSQL")
     except Exception as error:  # a database that is not up yet is one more thing that is missing
         found.append(f"{type(error).__name__}: {error}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from siwatsystem.embedded.postgres import USER as EMBEDDED_USER
+
 LEAST_DETECTIONS = 5
 LEAST_RIGHT = 0.8
 """Share of a camera's detections that must name a brand and body type that its clip shows."""
@@ -52,27 +54,29 @@ class Tally:
         return lines
 
 
-def stored_images(redis: Mapping[str, Any]) -> int:
-    """How many images the demo archive has put into Redis; each must be a whole JPEG."""
+def stored_images(data_dir: Path, port: int) -> int:
+    """How many whole JPEGs the archive has put into the worker's embedded Redis."""
     from redis import Redis
 
-    with Redis(host=redis["host"], port=redis["port"], password=redis.get("password")) as client:
-        images: list[bytes] = [client.get(key) for key in client.scan_iter("inference:*")]  # type: ignore[misc]
+    password = (data_dir / "embedded" / "redis.password").read_text()
+    with Redis(port=port, password=password, socket_timeout=3) as client:
+        images: list[bytes | None] = [client.get(key) for key in client.scan_iter("inference:*")]  # type: ignore[misc]
     return sum(
         image is not None and image[:2] == b"\xff\xd8" and image[-2:] == b"\xff\xd9" for image in images
     )
 
 
-def finished_records(postgresql: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def finished_records(data_dir: Path, port: int) -> list[tuple[str, str, str]]:
     """Session, brand and body type of every record that both classifications have reached."""
     import psycopg2
 
+    password = (data_dir / "embedded" / "postgresql.password").read_text()
     connection = psycopg2.connect(
-        host=postgresql["host"],
-        port=postgresql["port"],
-        dbname=postgresql["database"],
-        user=postgresql["username"],
-        password=postgresql["password"],
+        host="127.0.0.1",
+        port=port,
+        dbname="postgres",
+        user=EMBEDDED_USER,
+        password=password,
         connect_timeout=3,
     )
     try:

@@ -104,6 +104,7 @@ class Site:
 
     def _start_worker(self) -> None:
         wanted, self.port = self.port, free_port(self.port)
+        self.redis_port, self.postgresql_port = free_port(), free_port()
         if wanted not in (0, self.port):
             self.notes.append(f"port {wanted} is taken: the worker listens on {self.port}")
         env = {
@@ -111,6 +112,8 @@ class Site:
             "SIWAT_HOST": "127.0.0.1",
             "SIWAT_DATA_DIR": str(self.data_dir),
             "SIWAT_CONFIG": str(ROOT / "config.json"),
+            "SIWAT_EMBEDDED__REDIS_PORT": str(self.redis_port),
+            "SIWAT_EMBEDDED__POSTGRESQL_PORT": str(self.postgresql_port),
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SIWAT_")}
         self._run("worker", [sys.executable, str(ROOT / "app.py")], {**clean, **env})

@@ -50,6 +50,8 @@ class StreamSettings(Section):
     """How RTSP packets travel."""
     snapshot_max_mb: Annotated[int, Field(ge=1, le=200)] = 20
     """Largest snapshot that is read."""
+    verify_certificates: bool = True
+    """Whether an `https` camera's certificate must be signed by an authority the system trusts."""
 
 
 class ModelSettings(Section):
@@ -120,6 +122,15 @@ class OutboxSettings(Section):
     """Longest wait between two looks at a server that is away."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """Attempts for an action that the server itself refuses; outages do not count."""
+
+
+class EmbeddedSettings(Section):
+    """The worker's own Redis and PostgreSQL, started when an archive says `embedded` (`embedded`)."""
+
+    redis_port: Port = 0
+    """Port on 127.0.0.1; 0 takes a free one. The password is in `embedded/redis.password`."""
+    postgresql_port: Port = 0
+    """Port on 127.0.0.1; 0 takes a free one. The password is in `embedded/postgresql.password`."""
 
 
 class WebSocketSettings(Section):
@@ -228,6 +239,8 @@ class Settings(BaseSettings):
     """Analysis."""
     outbox: OutboxSettings = OutboxSettings()
     """Actions on their way."""
+    embedded: EmbeddedSettings = EmbeddedSettings()
+    """The worker's own databases."""
     websocket: WebSocketSettings = WebSocketSettings()
     """Limits of a connection."""
     control: ControlSettings = ControlSettings()

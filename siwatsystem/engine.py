@@ -36,11 +36,15 @@ class Engine:
     def start(self) -> None:
         """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them."""
         settings, folder = self._settings, self._settings.data_dir
-        self.embedded = EmbeddedServers(folder)
+        self.embedded = EmbeddedServers(
+            folder,
+            redis_port=settings.embedded.redis_port,
+            postgresql_port=settings.embedded.postgresql_port,
+        )
         self.outbox = Outbox(
             settings.outbox, folder / "outbox.sqlite", on_problem=self._on_problem, embedded=self.embedded
         )
-        self.archives = ArchiveStore(settings.models, folder / "models")
+        self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
         self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime")
         set_default_registry(self.registry)
         branches = max(4, os.cpu_count() or 1)
@@ -63,7 +67,7 @@ class Engine:
                 opened = self._open.pop(id(pipeline), None)
             if opened is not None:
                 opened.close()
-        self.archives.release(key.model_id, _user(key))
+        self.archives.release(key.model_id, _user(key), key.url)
 
     def close(self, timeout: float) -> None:
         """End everything within about `timeout` seconds; what was accepted stays on disk."""
