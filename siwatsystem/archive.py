@@ -4,6 +4,7 @@ Entries are refused, never rewritten; only what pipeline.json names and `tests/`
 folder appears whole or not at all.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -90,6 +91,10 @@ def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
         raise ModelInvalid(f"the archive is damaged or no zip: {error}") from None
     except DAMAGE as error:
         raise ModelInvalid(f"the archive cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ModelInvalid("the archive is damaged: it points outside itself") from None
 
 
 def _check_directory(file: BinaryIO, limits: ModelSettings) -> None:

@@ -50,7 +50,10 @@ class Fetched:
 
 def bare_url(url: str) -> str:
     """`url` without user information, query and fragment: what names a file and may be shown."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "no address"
     return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -84,7 +87,7 @@ class Download:
         timer.start()
         try:
             return self._follow(parts, known)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = self._over or str(error) or type(error).__name__
             raise ModelDownloadFailed(f"{bare_url(self._url)}: {reason}") from None
         finally:
@@ -106,10 +109,10 @@ class Download:
             connection = self._connect(parts)
             try:
                 connection.request("GET", _path(parts), headers=_headers(login, known))
-                response = connection.getresponse()
-                if response.status not in REDIRECTS:
-                    return self._receive(response, known)
-                target = _split(urljoin(urlunsplit(parts), response.getheader("Location") or ""))
+                with connection.getresponse() as response:
+                    if response.status not in REDIRECTS:
+                        return self._receive(response, known)
+                    target = _split(urljoin(urlunsplit(parts), response.getheader("Location") or ""))
             finally:
                 connection.close()
                 with self._lock:
