@@ -201,7 +201,9 @@ def discard(path: Path) -> None:
 
 
 def _copies(root: Path) -> Iterator[Path]:
-    return (path for path in root.glob("*/*") if DIGEST.fullmatch(path.name) and path.is_dir())
+    # Folders with a dot belong to others (the runtimes' exports); no model id becomes one.
+    found = (path for path in root.glob("*/*") if not path.parent.name.startswith("."))
+    return (path for path in found if DIGEST.fullmatch(path.name) and path.is_dir())
 
 
 def _bytes(folder: Path) -> int:

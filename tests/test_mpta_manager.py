@@ -470,8 +470,11 @@ def test_files_need_a_permission(tmp_path: Path) -> None:
 def test_the_longest_unused_is_evicted_and_what_is_held_never(tmp_path: Path, server: Server) -> None:
     for number in range(4):
         server.replies[f"/{number}"] = Reply(mpta(str(number), 150_000))
+    export = tmp_path / ".runtime" / ("0" * 32)
+    export.mkdir(parents=True)
+    os.utime(export, (1, 1))
     with opened(tmp_path, cache_mb=1) as store:
-        folders = []
+        folders: list[Path] = []
         for number in range(3):
             folders.append(store.get(number, server.url(f"/{number}"), "cam"))
             os.utime(folders[-1], (1000 + number, 1000 + number))
@@ -480,6 +483,7 @@ def test_the_longest_unused_is_evicted_and_what_is_held_never(tmp_path: Path, se
         folders.append(store.get(3, server.url("/3"), "cam"))
         assert [folder.exists() for folder in folders] == [True, False, True, True]
         assert not folders[1].with_suffix(".mpta").exists()
+        assert export.exists()
         assert text_of(store.get(1, server.url("/1"), "cam")) == "1"
 
 

@@ -168,6 +168,21 @@ def test_placeholders_of_any_node_and_the_context_are_known() -> None:
     assert set(problems(data)) == {"pipeline.parallelActions[0].message"}
 
 
+def test_records_may_wait_for_branches_of_branches_but_not_for_others() -> None:
+    action = {
+        "type": "postgresql_update_combined",
+        "table": "t",
+        "key_field": "k",
+        "fields": {"x": 1},
+        "waitForBranches": ["c"],
+    }
+    below = node(modelId="b", branches=[node(modelId="c")])
+    data = {"pipeline": node(branches=[below], parallelActions=[action]), "postgresql": "embedded"}
+    assert parse(data).warnings == []
+    below["parallelActions"] = [action | {"waitForBranches": ["a"]}]
+    assert set(problems(data)) == {"pipeline.branches[0].parallelActions[0].waitForBranches[0]"}
+
+
 def test_files_in_folders_and_of_trackers_are_looked_for() -> None:
     tracking = {"method": "botsort", "reidModel": "reid.onnx"}
     data = {"pipeline": node(modelFile="net_openvino", tracking=tracking)}
