@@ -1,1 +1,1 @@
-"""Cameras: opened, read, watched and opened again; one thread and the newest frame per source."""
+"""Sources: one reader thread per camera address."""

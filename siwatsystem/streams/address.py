@@ -1,18 +1,18 @@
 """Camera addresses: taken apart, and judged by the rules of the settings.
 
-Pure: nothing is resolved or opened here. Resolving is the openers' work, which then ask
-`check_host_address` about every address they are about to talk to.
+Pure: nothing is resolved or opened here. Who resolves a name asks `check_ip` about every address.
 """
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from siwatsystem.config import StreamSettings
 from siwatsystem.errors import StreamRefused
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?")
@@ -22,70 +22,74 @@ _BAD = re.compile(r"[\x00-\x20\x7f]")
 
 @dataclass(frozen=True)
 class Address:
-    """A camera's address. `rest` is what follows host and port: path and query."""
+    """A camera's address. `target`: path and query; of a file its path, of a webcam its index."""
 
     scheme: str
     host: str = ""
     port: int = 0
-    user: str = ""
-    password: str = field(default="", repr=False)
-    rest: str = ""
-    path: Path | None = None
-    index: int = 0
+    target: str = ""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
 
-    @property
-    def bare(self) -> str:
-        """The address without user and password."""
-        return f"{self.scheme}://{self._authority}{self.rest}"
+    def url(self, *, credentials: bool = True, host: str | None = None) -> str:
+        """The address as text, user and password escaped so that any library reads them right.
 
-    @property
-    def full(self) -> str:
-        """The address with user and password, escaped so that any library reads them right."""
-        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@" if self.user else ""
-        return f"{self.scheme}://{login}{self._authority}{self.rest}"
+        `host` stands in for the name, where it was resolved and checked before.
+        """
+        login = ""
+        if credentials and self.user is not None:
+            login = f"{quote(self.user, safe='')}:{quote(self.password or '', safe='')}@"
+        name = host or self.host
+        name = f"[{name}]" if ":" in name else name
+        end = "" if self.port == DEFAULT_PORTS.get(self.scheme) else f":{self.port}"
+        return f"{self.scheme}://{login}{name}{end}{self.target}"
 
-    @property
-    def _authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+    def at(self, target: str) -> "Address":
+        """Another path on the same server, with the same user and password."""
+        return replace(self, target=target)
 
 
-def parse(url: str, settings: StreamSettings) -> Address:
+def parse_address(url: str, settings: StreamSettings) -> Address:
     """`url` taken apart. Raises StreamRefused where the settings or its form forbid it.
 
     A webcam is `0`, `webcam:0` or `webcam://0`; a file is `file:///absolute/path` below `file_root`.
     """
     if webcam := _WEBCAM.fullmatch(url):
         _allow_scheme("webcam", settings)
-        return Address("webcam", index=int(webcam[1]))
+        return Address("webcam", target=webcam[1])
     match = _SCHEME.fullmatch(url)
     if match is None:
         raise StreamRefused("the address has no scheme such as rtsp://")
     scheme, rest = match[1].lower(), match[2]
     _allow_scheme(scheme, settings)
     if scheme == "file":
-        return Address("file", path=_below_root(Path(unquote(rest)), settings.file_root))
+        return Address("file", target=str(_below_root(Path(unquote(rest)), settings.file_root)))
     if scheme not in DEFAULT_PORTS:
         raise StreamRefused(f"{scheme}:// cannot be opened")
     if _BAD.search(rest):
         raise StreamRefused("the address holds blanks or control characters")
     address = _network_address(scheme, rest)
-    check_host_address(address.host, settings)
+    literal = literal_ip(address.host)
+    if literal is not None:
+        check_ip(literal, settings)
     return address
 
 
-def check_host_address(host: str, settings: StreamSettings) -> None:
-    """Refuse an IP address that must not be talked to; names pass, for they say nothing yet.
+def literal_ip(host: str) -> IPAddress | None:
+    """The IP address that `host` is; None for a name, which says nothing yet."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def check_ip(address: IPAddress, settings: StreamSettings) -> None:
+    """Refuse an IP address that must not be talked to.
 
     Link-local addresses are refused always (the metadata services of clouds live there), others
     where `networks` is given and none holds it.
     """
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    address = getattr(address, "ipv4_mapped", None) or address
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         raise StreamRefused(f"{address} is not an address that cameras may have")
     if settings.networks and not any(address in ipaddress.ip_network(n) for n in settings.networks):
@@ -113,9 +117,12 @@ def _network_address(scheme: str, rest: str) -> Address:
     match = _HOST.fullmatch(host)
     if match is None or int(match[2] or 1) not in range(1, 65536):
         raise StreamRefused("the address names no host that could be reached")
-    user, _, password = login.partition(":")
     port = int(match[2]) if match[2] else DEFAULT_PORTS[scheme]
-    return Address(scheme, match[1].strip("[]"), port, unquote(user), unquote(password), tail or "/")
+    address = Address(scheme, match[1].strip("[]"), port, tail or "/")
+    if not login:
+        return address
+    user, _, password = login.partition(":")
+    return replace(address, user=unquote(user), password=unquote(password))
 
 
 def _split_login(rest: str) -> tuple[str, str, str]:

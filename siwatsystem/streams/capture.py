@@ -8,7 +8,6 @@ end whatever the thread is blocked in; an attempt that was retired cannot be con
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from siwatsystem import metrics
 from siwatsystem.config import Settings
@@ -22,6 +21,8 @@ from siwatsystem.streams.source import Source
 log = logging.getLogger(__name__)
 
 RELEASED = "released"
+STEADY_SEC = 10.0
+"""An attempt that lasted this long was no failure to be backed off from."""
 
 
 class Capture:
@@ -63,31 +64,36 @@ class Capture:
         self.source.check(now)
 
     def _run(self) -> None:
-        failures = 0
+        fruitless = short = 0
         while not self._stopped.is_set():
-            before = self.source.frames
+            before, began = self.source.frames, time.monotonic()
             error = self._attempt()
             if self._stopped.is_set():
                 break
             if self.source.frames > before:
-                failures = 0
+                fruitless = 0
             else:
+                fruitless += 1
                 self.source.failed(error)
-            failures += 1
-            self._pause(error, failures)
+            # A camera that lets itself be opened and ends at once must not be opened in a frenzy.
+            short = short + 1 if time.monotonic() - began < STEADY_SEC else 1
+            self._pause(error, fruitless, short)
             self.source.reconnects += 1
             metrics.RECONNECTS.labels(self.source.spec.label).inc()
 
-    def _pause(self, error: StreamError, failures: int) -> None:
-        """Wait before the next attempt: a little, long, or until somebody asks for it."""
+    def _pause(self, error: StreamError, fruitless: int, short: int) -> None:
+        """Wait before the next attempt: a little, long, or until somebody asks for it.
+
+        `fruitless`: consecutive attempts without a frame, `short`: consecutive brief ones.
+        """
         limit = self._settings.max_retries
         if error.permanent:
             self._rest(self._settings.permanent_retry_sec)
-        elif 0 <= limit < failures:
-            log.warning("%s: given up after %d attempts", self.source.spec.label, failures)
+        elif 0 <= limit < fruitless:
+            log.warning("%s: given up after %d attempts", self.source.spec.label, fruitless)
             self._rest(None)
         else:
-            self._stopped.wait(retry_delay(failures, self._settings))
+            self._stopped.wait(retry_delay(max(fruitless, short), self._settings))
 
     def _rest(self, seconds: float | None) -> None:
         self._wake.clear()

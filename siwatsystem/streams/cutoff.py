@@ -7,7 +7,7 @@ a late cut never hits the attempt that came after.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -41,7 +41,7 @@ class Cutoff:
         return self.reason is not None
 
     @contextmanager
-    def limit(self, seconds: float, reason: str) -> Iterator[None]:
+    def limit(self, seconds: float, reason: str) -> Generator[None]:
         """Cut with `reason` if the block takes longer than that."""
         self._deadline = (time.monotonic() + seconds, reason)
         try:

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
 import av
 import av.error
 import av.packet
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from siwatsystem import metrics
 from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUnauthorized, StreamUnreachable
@@ -38,6 +40,9 @@ def open_container(source: object, opening: Opening, options: dict[str, str], **
         raise
 
 
+VideoPacket = av.packet.Packet[VideoStream]
+
+
 class Decoder:
     """Decodes the first video stream of a container. Closes the container."""
 
@@ -64,7 +69,7 @@ class Decoder:
         if found is None:
             return None
         frame, captured_at, monotonic = found
-        return Picture(partial(_convert, frame), captured_at, monotonic)
+        return Picture(partial(to_bgr, frame), captured_at, monotonic)
 
     def read_frame(self) -> tuple[VideoFrame, float, float] | None:
         """The next decoded frame with its packet's arrival on both clocks; see `read`."""
@@ -98,10 +103,10 @@ class Decoder:
         self._packets = iter(())
         self._container.close()
 
-    def _demux(self) -> Iterator[av.packet.Packet]:
+    def _demux(self) -> Iterator[VideoPacket]:
         return iter(self._container.demux(self.stream))
 
-    def _decode(self, packet: av.packet.Packet) -> VideoFrame | None:
+    def _decode(self, packet: VideoPacket) -> VideoFrame | None:
         """The newest whole picture in `packet`.
 
         After an error nothing counts before the next keyframe: what is predicted from a damaged
@@ -126,8 +131,9 @@ class Decoder:
         self._errors.inc()
 
 
-def _convert(frame: VideoFrame) -> Image:
-    return frame.to_ndarray(format="bgr24")
+def to_bgr(frame: VideoFrame) -> Image:
+    """The whole picture, H×W×3; may be called from any thread, once at a time."""
+    return cast(Image, frame.to_ndarray(format="bgr24"))
 
 
 def stream_error(error: av.error.FFmpegError, cutoff: Cutoff) -> StreamError:

@@ -1,9 +1,10 @@
 """A video file as a camera: at its own pace, and from its beginning again when it ends."""
 
 import time
+from functools import partial
 
 from siwatsystem.errors import StreamLost, StreamUnreachable
-from siwatsystem.streams.decoder import Decoder, open_container
+from siwatsystem.streams.decoder import Decoder, open_container, to_bgr
 from siwatsystem.streams.reader import Opening, Picture
 
 # No playlists: they name further files, which would lie outside `file_root`.
@@ -32,8 +33,7 @@ class FileReader:
             return None
         frame = found[0]
         self._wait_for(frame.time or 0.0)
-        picture = frame.to_ndarray
-        return Picture(lambda: picture(format="bgr24"), time.time(), time.monotonic())
+        return Picture(partial(to_bgr, frame), time.time(), time.monotonic())
 
     def close(self) -> None:
         self._decoder.close()

@@ -113,10 +113,10 @@ class _Adapter(HTTPAdapter):
                 return connect(self)
 
         class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
+            ConnectionCls = Plain  # pyright: ignore[reportAssignmentType]
 
         class TlsPool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Tls
+            ConnectionCls = Tls  # pyright: ignore[reportAssignmentType]
 
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
 

@@ -8,7 +8,7 @@ its next look (every 100 ms), while connecting, reading and probing alike.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import av.container.core
@@ -42,7 +42,7 @@ _clock = _Clock()
 
 
 @contextmanager
-def interruptible(cutoff: Cutoff) -> Iterator[None]:
+def interruptible(cutoff: Cutoff) -> Generator[None]:
     """While in the block, FFmpeg calls of this thread end when `cutoff` is cut.
 
     Only containers opened with a time-out look at the clock.

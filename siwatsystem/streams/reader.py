@@ -4,38 +4,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from siwatsystem.config import Settings
+from siwatsystem.config import StreamSettings
 from siwatsystem.frames import Image
 from siwatsystem.streams.address import Address
+from siwatsystem.streams.cutoff import Cutoff
 from siwatsystem.streams.spec import SourceSpec
-from siwatsystem.streams.stop import Stop
 
-Picture = Image | Callable[[], Image]
-"""A picture, or the function that makes it when somebody looks."""
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture, or the function that makes it when somebody looks, and when it arrived."""
+
+    image: Image | Callable[[], Image]
+    captured_at: float
+    """Seconds since 1970."""
+    monotonic: float
 
 
 class Reader(Protocol):
     """An open camera, used by one thread."""
 
-    def read(self) -> Picture:
-        """Wait for the next picture. Raises StreamError; returns or raises soon after the stop."""
+    def read(self) -> Picture | None:
+        """Wait for the next picture; None: not yet, ask again. Raises StreamError."""
         ...
 
     def close(self) -> None:
-        """Give everything back; does not raise and does not wait for the camera."""
+        """Give everything back; does not wait for the camera."""
         ...
 
 
 @dataclass(frozen=True)
 class Opening:
-    """All that an opener needs to know. `decode_error` is called for each packet that is broken."""
+    """All that an opener needs to know; what blocks is attached to `cutoff`."""
 
     spec: SourceSpec
     address: Address
-    settings: Settings
-    stop: Stop
-    decode_error: Callable[[], None]
+    settings: StreamSettings
+    cutoff: Cutoff
 
 
 Opener = Callable[[Opening], Reader]
-"""Connects to a camera. Raises StreamError; ends soon after the stop."""

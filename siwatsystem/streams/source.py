@@ -98,7 +98,8 @@ class Source:
     def check(self, now: float) -> None:
         """Tell a source as lost whose frames have stopped."""
         if self._online and self._is_stale(now):
-            self._tell(StreamLost(f"no new frame for {self.stale_after_sec:g} s"), None)
+            lost = StreamLost(f"no new frame for {self.stale_after_sec:g} s")
+            self._tell(lost, None, stale_at=now)
 
     def close(self) -> None:
         """Nothing is told from now on, nobody waits any more."""
@@ -111,9 +112,13 @@ class Source:
     def _is_stale(self, now: float) -> bool:
         return self._seen_at is None or now - self._seen_at > self.stale_after_sec
 
-    def _tell(self, error: StreamError | None, seen_at: float | None) -> None:
-        """The one place where the state changes."""
+    def _tell(
+        self, error: StreamError | None, seen_at: float | None, *, stale_at: float | None = None
+    ) -> None:
+        """The one place where the state changes; given `stale_at`, only if it is stale then."""
         with self._lock:
+            if stale_at is not None and not self._is_stale(stale_at):
+                return
             before = (self._online, self._error and self._error.code)
             self._seen_at = self._seen_at if seen_at is None else seen_at
             self._online = error is None
