@@ -5,22 +5,25 @@ What `load_pipeline_from_zip` returns is a plain dict with the keys of pipeline.
 """
 
 import atexit
+import hashlib
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from siwatsystem import archive
+from siwatsystem.actions.base import OutboxEvent
 from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.targets import Target
 from siwatsystem.config import ModelSettings, OutboxSettings, RuntimeSettings
 from siwatsystem.embedded.servers import EmbeddedServers
-from siwatsystem.errors import ModelInvalid
+from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.frames import Image
 from siwatsystem.model_registry import default_registry
 from siwatsystem.pipeline.events import EventContext
@@ -38,8 +41,30 @@ class NodeDict(dict[str, Any]):
     """A node with the keys of its JSON; remembers the pipeline that runs it."""
 
     pipeline: Pipeline
-    outbox: Outbox
+    outbox: "_LateOutbox"
     hold: "_Hold"
+
+
+class _LateOutbox:
+    """The outbox of a folder, opened for the first server that an archive names.
+
+    An archive without servers needs none, and several processes may then share a folder.
+    """
+
+    def __init__(self, open_it: Callable[[], Outbox]) -> None:
+        self._open = open_it
+        self._outbox: Outbox | None = None
+
+    def register(self, target: Target) -> str:
+        self._outbox = self._outbox or self._open()
+        return self._outbox.register(target)
+
+    def submit(self, event: OutboxEvent) -> None:
+        if self._outbox is not None:
+            self._outbox.submit(event)
+
+    def flush(self, event_id: str, timeout: float) -> bool:
+        return self._outbox is None or self._outbox.flush(event_id, timeout)
 
 
 class _Hold:
@@ -80,13 +105,16 @@ _surroundings_lock = threading.Lock()
 
 
 def load_pipeline_from_zip(zip_source: str | Path, target_dir: str | Path) -> dict[str, Any] | None:
-    """Open an archive (a path or a `file://` URL) below `target_dir`.
+    """Open an archive (a path or a `file://` URL); it is unpacked below `target_dir`, by digest.
 
     Returns the root node as a dict with the keys of its JSON and nested `branches`, each of which
     `run_pipeline` takes; None on failure, which is logged.
     """
     try:
         return _load(_local(zip_source), Path(target_dir))
+    except (SiwatError, OSError) as error:
+        log.error("the archive could not be opened: %s", error)
+        return None
     except Exception:
         # The promise is None whatever happened; the log has the reason.
         log.exception("the archive could not be opened")
@@ -118,9 +146,9 @@ def run_pipeline(
 
 
 def _load(source: Path, target: Path) -> NodeDict:
-    folder = archive.extract(source, target, ModelSettings())
+    folder = _unpacked(source, target.absolute())
     shared = _shared()
-    outbox = shared.outbox(target.absolute())
+    outbox = _LateOutbox(lambda: shared.outbox(target.absolute()))
     # A caller who loads by hand means to get the reference's results.
     settings = RuntimeSettings(precision="exact")
     opened = open_pipeline(folder, default_registry(), outbox, shared.threads, settings)
@@ -129,7 +157,22 @@ def _load(source: Path, target: Path) -> NodeDict:
     return _as_dict(opened.pipeline.spec.pipeline, opened.pipeline, outbox, hold)
 
 
-def _as_dict(node: Node, pipeline: Pipeline, outbox: Outbox, hold: _Hold) -> NodeDict:
+def _unpacked(source: Path, target: Path) -> Path:
+    """The archive's folder, from an earlier time if it is the same archive."""
+    with source.open("rb") as file:
+        folder = target / hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    if folder.is_dir():
+        return folder
+    try:
+        return archive.extract(source, folder, ModelSettings())
+    except OSError:
+        # Another thread or process may have been faster: the same digest, the same files.
+        if folder.is_dir():
+            return folder
+        raise
+
+
+def _as_dict(node: Node, pipeline: Pipeline, outbox: _LateOutbox, hold: _Hold) -> NodeDict:
     found = NodeDict(node.model_dump(by_alias=True, mode="json", exclude_unset=True))
     found["branches"] = [_as_dict(branch, pipeline, outbox, hold) for branch in node.branches]
     found.pipeline = pipeline.rooted_at(node)

@@ -1,11 +1,13 @@
 """Fakes that ship: models that say what they are told to, an outbox that remembers. No GPU, no server."""
 
+import errno
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 from siwatsystem.actions.base import Job, OutboxEvent
-from siwatsystem.detections import Prediction
+from siwatsystem.detections import Classification, Prediction
+from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Precision, Task
 
@@ -26,7 +28,7 @@ class FakeModel:
         self.task = task
         self.fast_available = fast_answer is not None
         self.seen: list[Image] = []
-        self._answers: Mapping[Precision, Any] = {"exact": answer, "fast": fast_answer}
+        self._answers: Mapping[Precision, Answer | Exception | None] = {"exact": answer, "fast": fast_answer}
         self._lock = threading.Lock()
 
     def predict(
@@ -38,7 +40,9 @@ class FakeModel:
         answer = self._answers[precision]
         if isinstance(answer, Exception):
             raise answer
-        return answer(image) if callable(answer) else answer
+        if answer is None:
+            raise ModelInvalid("no fast variant")
+        return answer if isinstance(answer, Classification | tuple) else answer(image)
 
     def ensure_fast(self) -> None:
         """The fast variant is always there."""
@@ -57,3 +61,22 @@ class RecordingOutbox:
     def jobs(self) -> list[Job]:
         """Every job of every event, in order."""
         return [job for event in self.events for job in event.jobs]
+
+
+class FakeRegistry:
+    """A model registry that knows models by the name of their file, and counts who holds what."""
+
+    def __init__(self, models: Mapping[str, FakeModel]) -> None:
+        self.held: list[str] = []
+        self._models = models
+
+    def acquire(self, model_id: str, path: str | Path) -> FakeModel:
+        """The model of that file's name. Raises FileNotFoundError where the file is not there."""
+        if not Path(path).exists():
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        self.held.append(model_id)
+        return self._models[Path(path).name]
+
+    def release(self, model_id: str, model: FakeModel | None = None) -> None:
+        """Give one reference back; raises ValueError for one that nobody holds."""
+        self.held.remove(model_id)

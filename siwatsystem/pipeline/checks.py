@@ -145,8 +145,8 @@ def _server(path: Path, action: ActionModel, data: Json) -> Iterator[Problem]:
 
 
 def _waits(path: Path, action: UpdateCombined, node: Json) -> Iterator[Problem]:
-    branches = [cast(Json, item) for item in _list(node.get("branches")) if isinstance(item, Mapping)]
-    names = [name for name in (_text(branch, "modelId") for branch in branches) if name]
+    below = [branch for _, branch in _nodes(node, ()) if branch is not node]
+    names = [name for name in (_text(branch, "modelId") for branch in below) if name]
     for index, name in enumerate(action.wait_for_branches):
         if name not in names:
             yield Problem(

@@ -58,11 +58,18 @@ class Pipeline:
         self._targets = targets
         self._threads = threads
         self.on_picture = on_picture
+        self._is_branch = False
 
     def rooted_at(self, node: Node) -> "Pipeline":
-        """The part of this pipeline from `node` down, on the same models and servers."""
+        """The part of this pipeline from `node` down, on the same models and servers.
+
+        A branch keeps of its own model what it keeps as a branch, of the whole picture: its
+        `triggerClasses` are its parent's classes.
+        """
         spec = self.spec.model_copy(update={"pipeline": node})
-        return Pipeline(spec, self.models, self._sink, self._targets, self._threads)
+        part = Pipeline(spec, self.models, self._sink, self._targets, self._threads)
+        part._is_branch = self._is_branch or node.model_id != self.spec.pipeline.model_id
+        return part
 
     def run(
         self,
@@ -98,11 +105,14 @@ class Pipeline:
             # A root that classifies has the whole picture as its one region.
             height, width = image.shape[:2]
             whole = Detection(said.class_name, said.confidence, (0.0, 0.0, float(width), float(height)))
+            if self._is_branch:
+                sure = said.confidence >= (root.min_result_confidence or 0.0)
+                return [{said.class_name: whole}] if sure else []
             said = (whole,)
         boxes = tuple(
             box
             for box in kept(root, said, self.models[root.model_id].names)
-            if any(same_name(name, box.class_name) for name in root.trigger_classes)
+            if self._is_branch or any(same_name(name, box.class_name) for name in root.trigger_classes)
         )
         if root.object_class is not None:
             return by_object(boxes, root.object_class)

@@ -41,9 +41,9 @@ class Gate:
         self._closed = threading.Event()
 
     def use_tests(self, folder: Path) -> None:
-        """Compare on the pictures that the archive brings, if it brings enough."""
+        """Compare on the pictures that the archive brings, if it brings enough; else frames will do."""
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-        if found:
+        if len(found) >= FEWEST_COMPARED:
             self._begin(lambda: (image for path in found if (image := _read(path)) is not None))
 
     def offer(self, image: Image, events: Sequence[Event]) -> None:

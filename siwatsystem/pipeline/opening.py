@@ -4,14 +4,13 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from siwatsystem.actions.outbox import Outbox
-from siwatsystem.actions.targets import postgresql_target, redis_target
+from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
-from siwatsystem.pipeline.executor import Pipeline, load_models, release_models
+from siwatsystem.pipeline.executor import Pipeline, Sink, load_models, release_models
 from siwatsystem.pipeline.gating import Gate
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.spec import bare_model, parse
@@ -20,6 +19,14 @@ log = logging.getLogger(__name__)
 
 SPEC_FILE = "pipeline.json"
 BARE_SUFFIXES = (".pt", ".onnx")
+
+
+class Outbox(Sink, Protocol):
+    """Where actions go; knows their servers."""
+
+    def register(self, target: Target) -> str:
+        """Make a server known; returns the key that jobs name it by."""
+        ...
 
 
 class OpenPipeline:

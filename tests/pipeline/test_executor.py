@@ -403,3 +403,15 @@ def test_subscriptions_of_one_frame_share_the_answers_of_the_models(bench: Bench
 def test_a_root_that_fails_is_told_to_the_caller(bench: Bench):
     with pytest.raises(RuntimeError, match="broken"):
         bench.run(root(), {"root": FakeModel(RuntimeError("broken"))})
+
+
+def test_an_update_may_wait_for_a_branch_of_a_branch(bench: Bench):
+    inner = branch("year", "Honda", resultField="year")
+    node = root(
+        branches=[branch("brand", "Frontal", branches=[inner])],
+        parallelActions=[update("year", car_year="{year.year}")],
+    )
+    models = {"root": detector(CAR, FRONTAL), "brand": said("Honda"), "year": said("2024")}
+    bench.run(node, models, EventContext(session_id=7))
+    assert [job.payload["fields"] for job in bench.outbox.jobs] == [{"car_year": "2024"}]
+    assert bench.run(node, {**models, "root": detector(CAR)}) == []

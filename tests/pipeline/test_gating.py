@@ -1,0 +1,125 @@
+"""How an archive comes to run fast: by value, with scripted models."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from siwatsystem.config import RuntimeSettings
+from siwatsystem.detections import Classification, Detection, Prediction
+from siwatsystem.pipeline.events import EventContext
+from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
+from siwatsystem.testing import FakeModel, FakeRegistry, RecordingOutbox
+from tests.servers import until
+
+CAR = Detection("Car", 0.9, (10, 20, 110, 80))
+FAINT = Detection("Car", 0.2, (10, 20, 110, 80))
+PICTURE = np.random.default_rng(1).integers(0, 255, (100, 200, 3), np.uint8)
+SETTINGS = RuntimeSettings(gate_pictures=3)
+PIPELINE = """{"pipeline": {"modelId": "cars", "modelFile": "cars.pt", "minConfidence": 0.5,
+ "triggerClasses": ["Car"], "branches": [{"modelId": "brand", "modelFile": "brand.pt",
+ "minConfidence": 0.5, "triggerClasses": ["Car"], "crop": true}]}}"""
+
+
+class Bench:
+    def __init__(self, folder: Path, threads: ThreadPoolExecutor) -> None:
+        self.folder = folder
+        self.opened: list[OpenPipeline] = []
+        self._threads = threads
+        (folder / "pipeline.json").write_text(PIPELINE)
+        for name in ("cars.pt", "brand.pt"):
+            (folder / name).touch()
+
+    def picture(self, count: int) -> None:
+        (self.folder / "tests").mkdir()
+        for number in range(count):
+            cv2.imwrite(str(self.folder / "tests" / f"{number}.png"), PICTURE)
+
+    def open(
+        self, fast: Prediction | None, brand: str = "Honda", settings: RuntimeSettings = SETTINGS
+    ) -> OpenPipeline:
+        registry = FakeRegistry(
+            {
+                "cars.pt": FakeModel((CAR,), ["Car"], fast_answer=fast),
+                "brand.pt": FakeModel(
+                    Classification("Honda", 0.9), ["Honda", "Kia"], "classify", Classification(brand, 0.9)
+                ),
+            }
+        )
+        opened = open_pipeline(self.folder, registry, RecordingOutbox(), self._threads, settings)  # type: ignore[arg-type]
+        self.opened.append(opened)
+        return opened
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with ThreadPoolExecutor(2) as threads:
+        bench = Bench(tmp_path, threads)
+        yield bench
+        for opened in bench.opened:
+            opened.close()
+
+
+def run(opened: OpenPipeline, times: int) -> None:
+    for _ in range(times):
+        opened.pipeline.run(PICTURE, EventContext())
+
+
+def test_it_becomes_fast_on_frames_that_say_the_same(bench: Bench) -> None:
+    opened = bench.open((CAR,))
+    run(opened, 2)
+    assert opened.pipeline.precision == "exact"
+    run(opened, 1)
+    until(lambda: opened.pipeline.precision == "fast")
+    assert "same as exact" in opened.pipeline.precision_reason
+
+
+def test_it_stays_exact_where_a_box_is_lost_and_says_so(bench: Bench) -> None:
+    opened = bench.open((FAINT,))
+    run(opened, 3)
+    until(lambda: "0.200 fast" in opened.pipeline.precision_reason)
+    assert opened.pipeline.precision == "exact"
+
+
+def test_it_stays_exact_where_a_branch_says_another_class(bench: Bench) -> None:
+    opened = bench.open((CAR,), brand="Kia")
+    run(opened, 3)
+    until(lambda: "Kia" in opened.pipeline.precision_reason)
+    assert opened.pipeline.precision == "exact"
+
+
+def test_frames_without_anything_prove_nothing(bench: Bench) -> None:
+    opened = bench.open((CAR,))
+    opened.pipeline.models["cars"]._answers = {"exact": (), "fast": ()}  # type: ignore[attr-defined]
+    run(opened, 5)
+    assert "no picture was compared" in opened.pipeline.precision_reason
+
+
+def test_the_archives_own_pictures_are_compared_at_once(bench: Bench) -> None:
+    bench.picture(3)
+    opened = bench.open((CAR,))
+    until(lambda: opened.pipeline.precision == "fast")
+
+
+def test_too_few_pictures_in_the_archive_leave_it_to_frames(bench: Bench) -> None:
+    bench.picture(1)
+    opened = bench.open((CAR,))
+    run(opened, 3)
+    until(lambda: opened.pipeline.precision == "fast")
+
+
+def test_a_machine_without_fast_models_stays_exact(bench: Bench) -> None:
+    opened = bench.open(None)
+    assert (opened.pipeline.precision, "nothing faster" in opened.pipeline.precision_reason) == (
+        "exact",
+        True,
+    )
+
+
+def test_exact_can_be_set(bench: Bench) -> None:
+    opened = bench.open((CAR,), settings=RuntimeSettings(precision="exact", gate_pictures=1))
+    run(opened, 3)
+    assert (opened.pipeline.precision, opened.pipeline.precision_reason) == ("exact", "set to exact")
