@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from siwatsystem import pympta
@@ -241,3 +242,29 @@ def test_importing_it_loads_no_heavy_library() -> None:
     code = f"import sys, siwatsystem.pympta; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+EMBEDDED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from siwatsystem import pympta
+from siwatsystem.detections import Detection
+from siwatsystem.testing import FakeModel, FakeRegistry
+car = FakeModel((Detection("Car", 0.9, (1, 1, 9, 9)),), ["Car"])
+pympta.default_registry = lambda: FakeRegistry({"cars.pt": car, "brand.pt": FakeModel(())})
+node = pympta.load_pipeline_from_zip(sys.argv[1], sys.argv[2])
+assert pympta.run_pipeline(np.zeros((10, 10, 3), np.uint8), node)["class"] == "Car"
+print(json.dumps(node.outbox._outbox._embedded.pids), sum(node.outbox._outbox.depth().values()))
+"""
+
+
+def test_the_process_ends_cleanly_and_takes_its_embedded_servers_along(tmp_path: Path) -> None:
+    source = archive(tmp_path, {**ROOT, "actions": RECORD["actions"]}, redis="embedded")
+    command = [sys.executable, "-c", EMBEDDED, str(source), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    pids, waiting = done.stdout.rsplit(maxsplit=1)
+    assert waiting == "0"
+    assert not psutil.pid_exists(json.loads(pids)["redis"])

@@ -68,7 +68,10 @@ class EmbeddedServers:
             self._closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.submit(self._stop).result()
+            try:
+                thread.submit(self._stop).result()
+            except RuntimeError:
+                self._stop()  # the interpreter is ending: its thread pools are closed before atexit runs
             thread.shutdown()
 
     def _call(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -77,7 +80,10 @@ class EmbeddedServers:
                 raise TargetUnavailable("the embedded servers are closed")
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedded")
-            answer = self._thread.submit(make)
+            try:
+                answer = self._thread.submit(make)
+            except RuntimeError:
+                raise TargetUnavailable("the process is ending") from None
         return answer.result()
 
     def _ensure_redis(self) -> dict[str, Any]:
