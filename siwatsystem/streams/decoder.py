@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import av.error
 import av.packet
 from av.container import InputContainer
+from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -40,7 +41,8 @@ def open_container(source: object, opening: Opening, options: dict[str, str], **
         raise
 
 
-VideoPacket = av.packet.Packet[VideoStream]
+if TYPE_CHECKING:  # generic for the checker only
+    VideoPacket = av.packet.Packet[VideoStream]
 
 
 class Decoder:
@@ -52,7 +54,7 @@ class Decoder:
         self.stream = container.streams.video[0]
         for other in container.streams:
             if other is not self.stream:
-                other.discard = "all"
+                other.discard = Discard.all
         # Frame threads would add a frame of delay each; slices add none.
         self.stream.thread_type = "SLICE"
         self.stream.codec_context.thread_count = 2
@@ -103,10 +105,10 @@ class Decoder:
         self._packets = iter(())
         self._container.close()
 
-    def _demux(self) -> Iterator[VideoPacket]:
+    def _demux(self) -> "Iterator[VideoPacket]":
         return iter(self._container.demux(self.stream))
 
-    def _decode(self, packet: VideoPacket) -> VideoFrame | None:
+    def _decode(self, packet: "VideoPacket") -> VideoFrame | None:
         """The newest whole picture in `packet`.
 
         After an error nothing counts before the next keyframe: what is predicted from a damaged
