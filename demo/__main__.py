@@ -35,10 +35,11 @@ def demo(
         port = 0
     try:
         with Site(data_dir=data, port=port) as site:
-            raise typer.Exit(asyncio.run(_run(site, seconds if check else None)))
+            status = asyncio.run(_run(site, seconds if check else None))
     except RuntimeError as error:
         console.print(f"[red]{error}")
-        raise typer.Exit(1) from None
+        status = 1
+    raise typer.Exit(status)
 
 
 async def _run(site: Site, seconds: float | None) -> int:

@@ -36,7 +36,7 @@ async def websocket(socket: WebSocket) -> None:
             task.cancel()
         await asyncio.gather(sender, reader, return_exceptions=True)
         reason = connection.close
-        with contextlib.suppress(RuntimeError, TimeoutError):
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
             code, text = (reason.code, reason.reason) if reason else (1001, "the worker ends this connection")
             await asyncio.wait_for(socket.close(code, text), worker.settings.websocket.send_timeout_sec)
 
