@@ -14,6 +14,7 @@ from siwatsystem.errors import StreamRefused
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?")
 _WEBCAM = re.compile(r"(?:webcam:(?://)?)?(\d{1,3})")
@@ -89,11 +90,22 @@ def check_ip(address: IPAddress, settings: StreamSettings) -> None:
     Link-local addresses are refused always (the metadata services of clouds live there), others
     where `networks` is given and none holds it.
     """
-    address = getattr(address, "ipv4_mapped", None) or address
+    address = _embedded(address)
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         raise StreamRefused(f"{address} is not an address that cameras may have")
-    if settings.networks and not any(address in ipaddress.ip_network(n) for n in settings.networks):
+    if settings.networks and not any(
+        address in ipaddress.ip_network(n, strict=False) for n in settings.networks
+    ):
         raise StreamRefused(f"{address} is in none of the networks that cameras may be in")
+
+
+def _embedded(address: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one leads to (mapped, NAT64, 6to4), else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _allow_scheme(scheme: str, settings: StreamSettings) -> None:

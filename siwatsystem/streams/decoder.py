@@ -28,10 +28,14 @@ def open_container(source: object, opening: Opening, options: dict[str, str], **
     settings = opening.settings
     seconds = settings.connect_timeout_sec + settings.read_timeout_sec
     late = f"the camera did not describe its stream within {seconds:g} s"
+    began = time.monotonic()
     try:
         with opening.cutoff.limit(seconds, late), interruptible(opening.cutoff):
             container = av.open(source, options={**_PROBE, **options}, timeout=(seconds, seconds), **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except av.error.FFmpegError as error:
+        if opening.cutoff.reason is None and time.monotonic() - began > 0.9 * settings.read_timeout_sec:
+            # FFmpeg calls an answer that did not come in time invalid data.
+            raise StreamUnreachable("the camera does not answer in time") from None
         raise stream_error(error, opening.cutoff) from None
     assert isinstance(container, InputContainer)
     try:
