@@ -37,7 +37,7 @@ REF = "#/components/schemas/{model}"
 
 
 def document(version: str) -> dict[str, Any]:
-    """The whole document, as JSON values."""
+    """The whole document, as JSON values. `version` is the worker's."""
     models = tuple(dict.fromkeys((*TO_WORKER, *FROM_WORKER)))
     _, schemas = models_json_schema(
         [(model, "validation" if model in TO_WORKER else "serialization") for model in models],
@@ -52,17 +52,11 @@ def document(version: str) -> dict[str, Any]:
             "description": "Subscribe displays to cameras and hear what is seen. JSON text messages.",
             "license": {"name": "AGPL-3.0-only"},
         },
-        "channels": {
-            "worker": {
-                "address": "/",
-                "messages": {
-                    model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in models
-                },
-            }
-        },
+        "defaultContentType": "application/json",
+        "channels": {"toWorker": _channel(TO_WORKER), "fromWorker": _channel(FROM_WORKER)},
         "operations": {
-            "toWorker": _operation("receive", TO_WORKER),
-            "fromWorker": _operation("send", FROM_WORKER),
+            "receive": _operation("receive", "toWorker", TO_WORKER),
+            "send": _operation("send", "fromWorker", FROM_WORKER),
         },
         "components": {
             "messages": {model.__name__: _message(model) for model in models},
@@ -71,18 +65,27 @@ def document(version: str) -> dict[str, Any]:
     }
 
 
-def _operation(action: str, models: tuple[type[Message], ...]) -> dict[str, Any]:
+def _channel(models: tuple[type[Message], ...]) -> dict[str, Any]:
+    # One socket, but a channel for each direction: within one, a message must fit a single model.
+    return {
+        "address": "/",
+        "messages": {model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in models},
+        "bindings": {"ws": {"method": "GET"}},
+    }
+
+
+def _operation(action: str, channel: str, models: tuple[type[Message], ...]) -> dict[str, Any]:
     return {
         "action": action,
-        "channel": {"$ref": "#/channels/worker"},
-        "messages": [{"$ref": f"#/channels/worker/messages/{model.__name__}"} for model in models],
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{model.__name__}"} for model in models],
     }
 
 
 def _message(model: type[Message]) -> dict[str, Any]:
     return {
         "name": model.model_fields["type"].default,
+        "title": model.__name__,
         "summary": (model.__doc__ or "").strip().splitlines()[0],
-        "contentType": "application/json",
-        "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
+        "payload": {"$ref": REF.format(model=model.__name__)},
     }

@@ -143,7 +143,8 @@ class WebSocketSettings(Section):
     max_depth: Annotated[int, Field(ge=2, le=256)] = 32
     """Deepest nesting of a message."""
     rate_per_sec: Annotated[float, Field(gt=0)] = 200.0
-    """Messages a second that a client may send for long; beyond it and `burst` it is closed."""
+    """Messages a second that a client may send for long; beyond it and `burst` it is closed. A large
+    message counts once for every 4 KiB."""
     burst: Annotated[int, Field(ge=1)] = 2000
     """Messages that it may send at once."""
     errors_per_sec: Annotated[float, Field(gt=0)] = 50.0
@@ -152,6 +153,8 @@ class WebSocketSettings(Section):
     """Bad messages that are answered at once."""
     detections_per_subscription: Annotated[int, Field(ge=1)] = 16
     """Detections that wait for a slow client; older ones go the `patchSession` way."""
+    queue_kb: Annotated[int, Field(ge=16)] = 128
+    """Kilobytes of detections and answers that wait for one client, beside what the kernel holds."""
     send_timeout_sec: Seconds = 5.0
     """A client that takes no byte for this long is cut."""
     send_buffer_kb: Annotated[int, Field(ge=4)] = 64

@@ -8,8 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from siwatsystem import metrics
 from siwatsystem.config import WebSocketSettings
-from siwatsystem.messages import ErrorMessage, ImageDetection, Outgoing, StateReport
+from siwatsystem.messages import ErrorMessage, ImageDetection, Outgoing, StateReport, encode
 
 MAX_REPLIES = 1000
 """Answers that may wait. Errors give way, oldest first; what must not be lost ends the connection."""
@@ -28,18 +29,29 @@ class QueuedDetection:
 
 
 class Outbound:
-    """The queue of one client: replies first, then the state, then detections in fair turns."""
+    """The queue of one client: replies first, then the state, then detections in fair turns.
+
+    At most `queue_kb` wait, as they will lie on the wire; the one state report comes on top.
+    """
 
     def __init__(self, settings: WebSocketSettings, deadline_ms: float) -> None:
         self._most = settings.detections_per_subscription
+        self._max_bytes = settings.queue_kb * 1024
         self._deadline_sec = deadline_ms / 1000
-        self._replies: deque[Outgoing] = deque()
+        self._replies: deque[tuple[Outgoing, int]] = deque()
         self._state: StateReport | None = None
-        self._detections: OrderedDict[str, deque[QueuedDetection]] = OrderedDict()
+        self._detections: OrderedDict[str, deque[tuple[QueuedDetection, int]]] = OrderedDict()
+        self._reply_bytes = 0
+        self._detection_bytes = 0
 
     def __len__(self) -> int:
         waiting = sum(len(queue) for queue in self._detections.values())
         return len(self._replies) + waiting + (self._state is not None)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the replies and detections that wait."""
+        return self._reply_bytes + self._detection_bytes
 
     def put_state(self, message: StateReport) -> None:
         """Only the newest state is ever sent."""
@@ -47,39 +59,48 @@ class Outbound:
 
     def put_reply(self, message: Outgoing) -> bool:
         """Queue an answer. False: there is no room, and the client must go."""
-        if len(self._replies) >= MAX_REPLIES:
-            oldest = next((reply for reply in self._replies if isinstance(reply, ErrorMessage)), None)
-            if oldest is None:
+        size = len(encode(message).encode())
+        while self._replies and not self._has_room(size):
+            if not self._drop_oldest_error():
                 return False
-            self._replies.remove(oldest)
-        self._replies.append(message)
+        self._replies.append((message, size))
+        self._reply_bytes += size
         return True
 
     def put_detection(self, item: QueuedDetection) -> list[QueuedDetection]:
-        """Queue a detection. Returns the oldest of its subscription that had to give way."""
-        queue = self._detections.setdefault(item.message.subscription_identifier, deque())
-        queue.append(item)
-        return [queue.popleft()] if len(queue) > self._most else []
+        """Queue a detection. Returns those that had to give way: the oldest of the longest queues."""
+        size = len(encode(item.message).encode())
+        identifier = item.message.subscription_identifier
+        self._detections.setdefault(identifier, deque()).append((item, size))
+        self._detection_bytes += size
+        overflow: list[QueuedDetection] = []
+        if len(self._detections[identifier]) > self._most:
+            overflow.append(self._take(identifier))
+        while self._detections and self.waiting_bytes > self._max_bytes:
+            overflow.append(self._take(max(self._detections, key=lambda key: len(self._detections[key]))))
+        return overflow
 
     def forget(self, identifier: str) -> list[QueuedDetection]:
         """Take out what waits for a subscription that has ended here."""
-        return list(self._detections.pop(identifier, ()))
+        items = self._detections.pop(identifier, ())
+        self._detection_bytes -= sum(size for _, size in items)
+        return [item for item, _ in items]
 
     def next(self, now: float) -> tuple[Outgoing | None, list[QueuedDetection]]:
         """What to send now (`now`: seconds since 1970), and the detections that are too late for it."""
         if self._replies:
-            return self._replies.popleft(), []
+            reply, size = self._replies.popleft()
+            self._reply_bytes -= size
+            return reply, []
         if self._state is not None:
             state, self._state = self._state, None
             return state, []
         late: list[QueuedDetection] = []
         while self._detections:
-            identifier, queue = next(iter(self._detections.items()))
-            item = queue.popleft()
-            if queue:
+            identifier = next(iter(self._detections))
+            item = self._take(identifier)
+            if identifier in self._detections:
                 self._detections.move_to_end(identifier)
-            else:
-                del self._detections[identifier]
             if now - item.captured_at <= self._deadline_sec:
                 return item.message, late
             late.append(item)
@@ -87,8 +108,30 @@ class Outbound:
 
     def drain(self) -> list[QueuedDetection]:
         """Everything that was never sent; the queue is empty afterwards."""
-        left = [item for queue in self._detections.values() for item in queue]
+        left = [item for queue in self._detections.values() for item, _ in queue]
         self._detections.clear()
         self._replies.clear()
         self._state = None
+        self._reply_bytes = self._detection_bytes = 0
         return left
+
+    def _has_room(self, size: int) -> bool:
+        return len(self._replies) < MAX_REPLIES and self._reply_bytes + size <= self._max_bytes
+
+    def _drop_oldest_error(self) -> bool:
+        for index, (reply, size) in enumerate(self._replies):
+            if isinstance(reply, ErrorMessage):
+                del self._replies[index]
+                self._reply_bytes -= size
+                metrics.ERRORS_UNSENT.inc()
+                return True
+        return False
+
+    def _take(self, identifier: str) -> QueuedDetection:
+        """The oldest detection of a subscription."""
+        queue = self._detections[identifier]
+        item, size = queue.popleft()
+        self._detection_bytes -= size
+        if not queue:
+            del self._detections[identifier]
+        return item

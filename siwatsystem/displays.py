@@ -5,7 +5,7 @@ Pure, and bounded: what a backend never ends is forgotten, oldest first.
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -13,17 +13,23 @@ from siwatsystem.errors import InvalidMessage
 
 SessionId = int | str
 
-MAX_DISPLAYS = 100_000
+MAX_DISPLAYS = 10_000
 MAX_SESSIONS = 10_000
 MAX_SESSION_BYTES = 64 * 1024
+MAX_TOTAL_BYTES = 16 * 1024 * 1024
+"""Of all sessions together, as JSON."""
 
 
 class Displays:
-    """Session by display, and the worker's copy of each session's data."""
+    """Session by display, and the worker's copy of each session's data.
+
+    A session id is the same whether it is written as a number or as text.
+    """
 
     def __init__(self) -> None:
         self._session_of: OrderedDict[str, SessionId] = OrderedDict()
-        self._data: OrderedDict[SessionId, dict[str, Any]] = OrderedDict()
+        self._data: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
 
     def set_session(self, display_id: str, session_id: SessionId | None) -> None:
         """The display is in that visit now; None: in none."""
@@ -42,18 +48,22 @@ class Displays:
         Returns the merged copy. Raises InvalidMessage when it would grow beyond 64 KiB; the copy
         then stays as it was.
         """
-        merged = merge(self._data.get(session_id, {}), data)
-        if len(orjson.dumps(merged)) > MAX_SESSION_BYTES:
+        merged = merge(self.data(session_id), data)
+        encoded = orjson.dumps(merged)
+        if len(encoded) > MAX_SESSION_BYTES:
             raise InvalidMessage(f"the session's data would exceed {MAX_SESSION_BYTES // 1024} KiB")
-        self._data[session_id] = merged
-        self._data.move_to_end(session_id)
-        if len(self._data) > MAX_SESSIONS:
-            self._data.popitem(last=False)
+        key = str(session_id)
+        self._bytes += len(encoded) - len(self._data.pop(key, b""))
+        self._data[key] = encoded
+        while len(self._data) > MAX_SESSIONS or self._bytes > MAX_TOTAL_BYTES:
+            _, oldest = self._data.popitem(last=False)
+            self._bytes -= len(oldest)
         return merged
 
     def data(self, session_id: SessionId) -> dict[str, Any]:
         """The worker's copy of a session; empty for an unknown one."""
-        return self._data.get(session_id, {})
+        encoded = self._data.get(str(session_id))
+        return {} if encoded is None else orjson.loads(encoded)
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,8 +71,8 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(old)
     for key, value in new.items():
         before = result.get(key)
-        if isinstance(value, dict):
-            result[key] = merge(before if isinstance(before, dict) else {}, value)
+        if isinstance(value, dict) and isinstance(before, dict):
+            result[key] = merge(cast(dict[str, Any], before), cast(dict[str, Any], value))
         else:
             result[key] = value
     return result

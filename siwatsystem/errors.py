@@ -50,6 +50,10 @@ class InvalidJson(SiwatError):
     code = "invalid_json"
 
 
+class TooDeep(InvalidJson):
+    """The message is nested deeper than `max_depth` allows; a limit, so the connection ends."""
+
+
 class InvalidMessage(SiwatError):
     """The message lacks a field or has one of the wrong kind."""
 

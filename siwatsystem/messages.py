@@ -2,70 +2,102 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import orjson
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
-    StrictInt,
     StrictStr,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
-from siwatsystem.errors import ERROR_CODES, ErrorCode, InvalidJson, InvalidMessage, UnknownType
+from siwatsystem.errors import ERROR_CODES, ErrorCode, InvalidJson, InvalidMessage, TooDeep, UnknownType
 
-SessionId = StrictInt | StrictStr | None
-ModelId = StrictInt | StrictStr
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 100.0 is as whole as 100."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53 else value
+
+
+def _given(value: object) -> object:
+    return None if value == "" else value
+
+
+def _need_type(schema: dict[str, Any]) -> None:
+    """The models fill `type` in by themselves; on the wire it is always there."""
+    if "type" in schema.get("properties", {}):
+        schema["required"] = ["type", *schema.get("required", [])]
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
-Url = Annotated[str, Field(min_length=1, max_length=4096)]
+Text = Annotated[StrictStr, Field(max_length=256)]
+SessionId = Whole | Text | None
+ModelId = Whole | Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Url = Annotated[str, Field(max_length=4096)]
 Usage = Annotated[float, Field(ge=0, le=100)]
-CropEdge = Annotated[StrictInt, Field(ge=0, le=100_000)]
+CropEdge = Annotated[Whole, Field(ge=-(2**31), lt=2**31)]
 
 
 class Message(BaseModel):
     """A message or a part of one. Keys that nobody asked for are ignored."""
 
-    model_config = ConfigDict(populate_by_name=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        populate_by_name=True, frozen=True, extra="ignore", json_schema_extra=_need_type
+    )
 
 
 # --- to the worker ---------------------------------------------------------------------------
 
 
-class SubscribePayload(Message):
-    """A display's interest in a camera, and the pipeline to run on it."""
+class NamedPayload(Message):
+    """What names a subscription. The protocol's first generation said `cameraIdentifier`."""
 
     subscription_identifier: Identifier = Field(
         validation_alias=AliasChoices("subscriptionIdentifier", "cameraIdentifier"),
         serialization_alias="subscriptionIdentifier",
         description="`displayIdentifier;cameraIdentifier`",
     )
-    rtsp_url: Url | None = Field(None, alias="rtspUrl", description="Whatever FFmpeg opens")
-    snapshot_url: Url | None = Field(None, alias="snapshotUrl", description="Wins over `rtspUrl`")
-    snapshot_interval: Annotated[StrictInt, Field(ge=1, le=86_400_000)] | None = Field(
+    legacy: SkipJsonSchema[bool] = Field(False, exclude=True, description="Named by `cameraIdentifier` alone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _note_legacy(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        payload = dict(cast(Mapping[str, Any], data))
+        if payload.get("subscriptionIdentifier") is None:
+            payload.pop("subscriptionIdentifier", None)
+        payload["legacy"] = "subscriptionIdentifier" not in payload and "cameraIdentifier" in payload
+        return payload
+
+
+class SubscribePayload(NamedPayload):
+    """A display's interest in a camera, and the pipeline to run on it."""
+
+    rtsp_url: Annotated[Url | None, BeforeValidator(_given)] = Field(
+        None, alias="rtspUrl", description="Whatever FFmpeg opens"
+    )
+    snapshot_url: Annotated[Url | None, BeforeValidator(_given)] = Field(
+        None, alias="snapshotUrl", description="With `snapshotInterval` it wins over `rtspUrl`"
+    )
+    snapshot_interval: Annotated[Whole, Field(ge=1, le=86_400_000)] | None = Field(
         None, alias="snapshotInterval", description="Milliseconds between two snapshots"
     )
-    model_url: Url = Field(alias="modelUrl")
-    model_name: Annotated[str, Field(max_length=256)] = Field(alias="modelName")
+    model_url: Annotated[Url, Field(min_length=1)] = Field(alias="modelUrl")
+    model_name: Text = Field(alias="modelName")
     model_id: ModelId = Field(alias="modelId")
     crop_x1: CropEdge | None = Field(None, alias="cropX1")
     crop_y1: CropEdge | None = Field(None, alias="cropY1")
     crop_x2: CropEdge | None = Field(None, alias="cropX2")
     crop_y2: CropEdge | None = Field(None, alias="cropY2")
-    legacy: bool = Field(False, exclude=True, description="Named by `cameraIdentifier` alone")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _note_legacy(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            legacy = "subscriptionIdentifier" not in data and "cameraIdentifier" in data
-            return {**data, "legacy": legacy}
-        return data
 
     @model_validator(mode="after")
     def _check(self) -> "SubscribePayload":
@@ -95,18 +127,11 @@ class Subscribe(Message):
     payload: SubscribePayload
 
 
-class UnsubscribePayload(Message):
-    subscription_identifier: Identifier = Field(
-        validation_alias=AliasChoices("subscriptionIdentifier", "cameraIdentifier"),
-        serialization_alias="subscriptionIdentifier",
-    )
-
-
 class Unsubscribe(Message):
     """End a subscription; nothing more is sent for it."""
 
     type: Literal["unsubscribe"] = "unsubscribe"
-    payload: UnsubscribePayload
+    payload: NamedPayload
 
 
 class RequestState(Message):
@@ -131,14 +156,14 @@ class PatchSessionIn(Message):
     """Merge `data` into the worker's copy of a session; answered by `patchSessionResult`."""
 
     type: Literal["patchSession"] = "patchSession"
-    session_id: StrictInt | StrictStr = Field(alias="sessionId")
-    data: dict[str, JsonValue]
+    session_id: Whole | Text = Field(alias="sessionId")
+    data: dict[str, Any]
 
 
 class PatchResultPayload(Message):
     session_id: SessionId = Field(alias="sessionId")
     success: bool
-    message: str = ""
+    message: str | None = ""
 
 
 class PatchSessionResult(Message):
@@ -209,7 +234,7 @@ class ImageDetection(Message):
     subscription_identifier: str = Field(alias="subscriptionIdentifier")
     camera_identifier: str | None = Field(None, alias="cameraIdentifier", description="First generation only")
     timestamp: str = Field(description="When the frame was captured, UTC, milliseconds")
-    session_id: StrictInt | StrictStr | None = Field(
+    session_id: Whole | Text | None = Field(
         None, alias="sessionId", description="Only while the display has a session (extension)"
     )
     data: DetectionData
@@ -217,8 +242,6 @@ class ImageDetection(Message):
 
 class CurrentCar(Message):
     """What is known of the car of a visit."""
-
-    model_config = ConfigDict(extra="allow")
 
     car_model: str | None = Field(None, alias="carModel")
     car_brand: str | None = Field(None, alias="carBrand")
@@ -236,7 +259,7 @@ class PatchSessionOut(Message):
     """What could not be told in real time, the newest values of a session in one message."""
 
     type: Literal["patchSession"] = "patchSession"
-    session_id: StrictInt | StrictStr = Field(alias="sessionId")
+    session_id: Whole | Text = Field(alias="sessionId")
     data: PatchData
 
 
@@ -250,6 +273,7 @@ class ErrorMessage(Message):
     error: str
     code: ErrorCode = Field(description="One of: " + ", ".join(ERROR_CODES))
     subscription_identifier: str | None = Field(None, alias="subscriptionIdentifier")
+    camera_identifier: str | None = Field(None, alias="cameraIdentifier", description="First generation only")
     resolved: bool | None = Field(None, description="true: the failure told before under this code is over")
 
 
@@ -267,12 +291,12 @@ def encode(message: Outgoing) -> str:
     return orjson.dumps({"type": message.type, **body}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def decode(text: str, max_depth: int = 32) -> Any:
-    """One command. Raises InvalidJson, UnknownType or InvalidMessage with what is wrong and where."""
+def decode(text: str, max_depth: int = 32) -> Command:
+    """One command. Raises InvalidJson, TooDeep, UnknownType or InvalidMessage: what is wrong, and where."""
     value = _loads(text, max_depth)
     if not isinstance(value, dict):
         raise InvalidMessage("a message must be a JSON object")
-    kind: object = value.get("type")
+    kind: object = cast(dict[str, Any], value).get("type")
     if kind is None:
         raise InvalidMessage("type: missing; one of " + ", ".join(COMMAND_TYPES))
     if not isinstance(kind, str) or kind not in COMMAND_TYPES:
@@ -283,40 +307,32 @@ def decode(text: str, max_depth: int = 32) -> Any:
         raise InvalidMessage(describe(error)) from None
 
 
-def _loads(text: str, max_depth: int) -> Any:
-    depth = _depth(text, max_depth)
-    if depth > max_depth:
-        raise InvalidJson(f"nested deeper than {max_depth}")
+def _loads(text: str, max_depth: int) -> object:
     try:
-        return orjson.loads(text)
+        value: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        # The parser has a limit of its own, far above ours.
+        if "depth limit" in str(error):
+            raise TooDeep(f"nested deeper than {max_depth}") from None
         raise InvalidJson(f"not JSON: {error}") from None
+    if text.count("[") + text.count("{") > max_depth and _deeper(value, max_depth):
+        raise TooDeep(f"nested deeper than {max_depth}")
+    return value
 
 
-def _depth(text: str, enough: int) -> int:
-    """How deeply brackets nest outside strings, counted only until `enough` is passed."""
-    depth = deepest = 0
-    inside = escaped = False
-    if text.count("[") + text.count("{") <= enough:
-        return 0
-    for character in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                inside = False
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > enough:
-                break
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _deeper(value: object, most: int) -> bool:
+    """Whether arrays and objects nest deeper than `most`; looked at level by level, so that none recurses."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def describe(error: ValidationError) -> str:

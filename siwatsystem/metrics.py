@@ -33,6 +33,8 @@ DETECTIONS_SENT = Counter("siwat_detections_sent", "imageDetection messages hand
 DETECTIONS_LATE = Counter(
     "siwat_detections_late", "Detections that went the patchSession way or were dropped"
 )
+PATCHES = Counter("siwat_patches", "Sessions patched: sent, accepted, refused, expired, dropped", ["outcome"])
+ERRORS_UNSENT = Counter("siwat_errors_unsent", "Errors that a client did not read in time")
 CONNECTIONS = Gauge("siwat_websocket_connections", "Open WebSocket connections")
 ERRORS = Counter("siwat_errors", "Errors told, by code", ["code"])
 JPEG_ENCODED = Counter("siwat_jpeg_encoded", "Frames encoded for the image route")

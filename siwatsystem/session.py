@@ -1,6 +1,6 @@
 """One WebSocket conversation: text in → effects out. Pure: no clock, no sockets.
 
-What a message says is answered; what breaks a limit (size, rate) closes the connection.
+What a message says is answered; what breaks a limit (size, depth, rate) closes the connection.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import orjson
 
 from siwatsystem.config import WebSocketSettings
-from siwatsystem.errors import InvalidJson, SiwatError
+from siwatsystem.errors import InvalidJson, SiwatError, TooDeep
 from siwatsystem.messages import Command, ErrorMessage, Outgoing, decode
 
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
+BYTES_PER_TOKEN = 4096
+"""A large message counts as several: it costs as much to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,15 @@ class TokenBucket:
         self._tokens = float(burst)
         self._last: float | None = None
 
-    def take(self, now: float) -> bool:
-        """Whether one more may pass at `now` (seconds, never going back)."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Whether `count` more (all there may ever be, if that is less) may pass at `now`, in seconds."""
         if self._last is not None:
             self._tokens = min(self._burst, self._tokens + max(0.0, now - self._last) * self._rate)
         self._last = now
-        if self._tokens < 1:
+        count = min(count, int(self._burst))
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
 
 
@@ -74,9 +77,10 @@ class Conversation:
         """What one message asks for; nothing after a Close."""
         if self._closed:
             return []
-        if len(text) > self._max_bytes:
+        size = _size(text)
+        if size > self._max_bytes:
             return [self._close(TOO_BIG, f"a message may have {self._max_bytes // 1024} KiB at most")]
-        if not self._messages.take(now):
+        if not self._messages.take(now, 1 + size // BYTES_PER_TOKEN):
             return [self._close(POLICY_VIOLATION, "too many messages a second")]
         try:
             if isinstance(text, bytes):
@@ -84,7 +88,9 @@ class Conversation:
             return [Apply(decode(text, self._max_depth))]
         except SiwatError as error:
             effects: list[Effect] = [Answer(_refusal(error, text))]
-            if not self._errors.take(now):
+            if isinstance(error, TooDeep):
+                effects.append(self._close(POLICY_VIOLATION, error.message))
+            elif not self._errors.take(now):
                 effects.append(self._close(POLICY_VIOLATION, "too many bad messages a second"))
             return effects
 
@@ -93,19 +99,25 @@ class Conversation:
         return Close(code, reason)
 
 
+def _size(text: str | bytes) -> int:
+    """Bytes on the wire."""
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode(errors="replace"))
+
+
 def _refusal(error: SiwatError, text: str | bytes) -> ErrorMessage:
-    fields: dict[str, object] = {"error": error.message, "code": error.code}
-    identifier = None if isinstance(error, InvalidJson) else _identifier(text)
-    if identifier is not None:
-        fields["subscriptionIdentifier"] = identifier
-    return ErrorMessage.model_validate(fields)
+    names = {} if isinstance(error, InvalidJson) else _names(text)
+    return ErrorMessage.model_validate({"error": error.message, "code": error.code, **names})
 
 
-def _identifier(text: str | bytes) -> str | None:
-    """Whom a refused message was about, where that can be read."""
+def _names(text: str | bytes) -> dict[str, str]:
+    """Whom a refused message was about, as it said it, where that can be read."""
     try:
-        payload = orjson.loads(text)["payload"]
-        found = payload.get("subscriptionIdentifier", payload.get("cameraIdentifier"))
+        payload: dict[str, object] = orjson.loads(text)["payload"]
+        named = payload.get("subscriptionIdentifier")
+        found = payload.get("cameraIdentifier") if named is None else named
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return None
-    return found if isinstance(found, str) and 0 < len(found) <= 256 else None
+        return {}
+    if not isinstance(found, str) or not 0 < len(found) <= 256:
+        return {}
+    names = {"subscriptionIdentifier": found}
+    return names if named is not None else {**names, "cameraIdentifier": found}

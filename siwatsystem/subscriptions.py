@@ -3,15 +3,17 @@
 Pure: no clock, no I/O. The worker applies the returned `Changes` to sources and pipelines.
 """
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, field
 
-from siwatsystem.errors import MaxStreamsReached, UnknownSubscription
+from siwatsystem.errors import MaxStreamsReached, Overloaded, UnknownSubscription
 from siwatsystem.frames import Crop
 from siwatsystem.messages import SubscribePayload
 from siwatsystem.streams.spec import SourceSpec
 
 UNKNOWN_DISPLAY = "unknown"
+MAX_SUBSCRIPTIONS = 10_000
+"""Of all connections together; many displays may look at one source, so `max_streams` does not bound them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +77,32 @@ class Subscriptions:
         self._max_streams = max_streams
         self._grace_sec = grace_sec
         self._held: dict[str, _Held] = {}
+        self._sources: Counter[SourceSpec] = Counter()
+        self._of_display: dict[str, dict[str, None]] = {}
 
     def subscribe(self, connection: int, subscription: Subscription) -> Changes:
-        """Begin, replace or take over. Raises MaxStreamsReached, and then changes nothing."""
-        identifier = subscription.identifier
-        self._check_room(subscription)
-        before = self._held.pop(identifier, None)  # it goes to the end: the newest holder of its display
-        self._held[identifier] = _Held(subscription, connection)
+        """Begin, replace or take over.
+
+        Where all sources are in use, one that is only kept warm gives way. Raises MaxStreamsReached
+        or Overloaded, and then changes nothing.
+        """
+        ended = self._make_room(subscription)
+        before = self._remove(subscription.identifier)
+        self._add(_Held(subscription, connection))  # at the end: the newest holder of its display
         if before is None:
-            return Changes(begun=(subscription,), connections=frozenset({connection}))
+            return Changes(begun=(subscription,), ended=ended, connections=frozenset({connection}))
         changed = () if before.subscription == subscription else ((before.subscription, subscription),)
         touched = {connection} if before.connection is None else {connection, before.connection}
         if not changed and before.connection == connection:
             touched = set[int]()
-        return Changes(changed=changed, connections=frozenset(touched))
+        return Changes(changed=changed, ended=ended, connections=frozenset(touched))
 
     def unsubscribe(self, connection: int, identifier: str) -> Changes:
         """End it. Raises UnknownSubscription where this connection holds none of that name."""
         held = self._held.get(identifier)
         if held is None or held.connection != connection:
             raise UnknownSubscription(f"no subscription {identifier} on this connection")
-        del self._held[identifier]
+        self._remove(identifier)
         return Changes(ended=(held.subscription,), connections=frozenset({connection}))
 
     def disconnect(self, connection: int, now: float) -> Changes:
@@ -109,9 +116,7 @@ class Subscriptions:
     def expire(self, now: float) -> Changes:
         """End what nobody took up again in time."""
         over = [held.subscription for held in self._held.values() if held.expires <= now]
-        for subscription in over:
-            del self._held[subscription.identifier]
-        return Changes(ended=tuple(over))
+        return self._end(over)
 
     def holder(self, identifier: str) -> int | None:
         """The connection that holds it; None for none."""
@@ -132,20 +137,55 @@ class Subscriptions:
 
     def connection_for_display(self, display_id: str) -> int | None:
         """The connection that subscribed that display most recently; where its patches go."""
-        for held in reversed(self._held.values()):
-            if held.connection is not None and held.subscription.display_id == display_id:
-                return held.connection
+        for identifier in reversed(self._of_display.get(display_id, {})):
+            connection = self._held[identifier].connection
+            if connection is not None:
+                return connection
         return None
 
-    def _check_room(self, wanted: Subscription) -> None:
-        others = _sources(
-            held.subscription
-            for held in self._held.values()
-            if held.subscription.identifier != wanted.identifier
-        )
-        if wanted.source not in others and len(others) >= self._max_streams:
+    def _make_room(self, wanted: Subscription) -> tuple[Subscription, ...]:
+        before = self._held.get(wanted.identifier)
+        if before is None and len(self._held) >= MAX_SUBSCRIPTIONS:
+            raise Overloaded(f"there are {MAX_SUBSCRIPTIONS} subscriptions, as many as this worker keeps")
+        freed = before is not None and self._sources[before.subscription.source] == 1
+        if wanted.source in self._sources or len(self._sources) - freed < self._max_streams:
+            return ()
+        others = [held for held in self._held.values() if held is not before]
+        warm = _warm_source(others)
+        if warm is None:
             raise MaxStreamsReached(f"{self._max_streams} sources are open, as many as max_streams allows")
+        return self._end([held.subscription for held in others if held.subscription.source == warm]).ended
+
+    def _end(self, over: list[Subscription]) -> Changes:
+        for subscription in over:
+            self._remove(subscription.identifier)
+        return Changes(ended=tuple(over))
+
+    def _add(self, held: _Held) -> None:
+        subscription = held.subscription
+        self._held[subscription.identifier] = held
+        self._sources[subscription.source] += 1
+        self._of_display.setdefault(subscription.display_id, {})[subscription.identifier] = None
+
+    def _remove(self, identifier: str) -> _Held | None:
+        held = self._held.pop(identifier, None)
+        if held is None:
+            return None
+        source, display = held.subscription.source, held.subscription.display_id
+        self._sources[source] -= 1
+        if not self._sources[source]:
+            del self._sources[source]
+        del self._of_display[display][identifier]
+        if not self._of_display[display]:
+            del self._of_display[display]
+        return held
 
 
-def _sources(subscriptions: Iterable[Subscription]) -> set[SourceSpec]:
-    return {subscription.source for subscription in subscriptions}
+def _warm_source(subscriptions: list[_Held]) -> SourceSpec | None:
+    """The source that nobody holds whose time is up first."""
+    until: dict[SourceSpec, float] = {}
+    for held in subscriptions:
+        source = held.subscription.source
+        until[source] = max(until.get(source, held.expires), held.expires)
+    source = min(until, key=until.__getitem__, default=None)
+    return None if source is None or until[source] == float("inf") else source

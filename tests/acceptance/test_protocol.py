@@ -213,7 +213,6 @@ def test_a_patch_of_the_backend_is_merged_and_answered(client: Client):
     ("text", "code"),
     [
         ("{", "invalid_json"),
-        ("[" * 200 + "]" * 200, "invalid_json"),
         ("[]", "invalid_message"),
         ('{"payload": {}}', "invalid_message"),
         ('{"type": "dance"}', "unknown_type"),
@@ -226,6 +225,13 @@ def test_what_a_message_says_is_answered_and_closes_nothing(client: Client, text
     assert client.until_error(code)["error"]
     client.send({"type": "requestState"})
     client.until_type("stateReport")
+
+
+def test_what_breaks_a_limit_is_answered_and_closes(running: WorkerProcess):
+    with running.client() as deep:
+        deep.send("[" * 200 + "]" * 200)
+        assert "deeper" in deep.until_error("invalid_json")["error"]
+        assert deep.closed() == 1008
 
 
 def test_documents_and_page_are_served(running: WorkerProcess):
