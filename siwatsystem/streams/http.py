@@ -86,8 +86,9 @@ class CameraHttp:
 
 class _Digest(HTTPDigestAuth):
     def handle_401(self, r: requests.Response, **kwargs: Any) -> requests.Response:
-        # The library would read the refusal's whole body, however large.
-        r.close()
+        # Called for every answer. The library would read a refusal's whole body, however large.
+        if r.status_code == 401:
+            r.close()
         return super().handle_401(r, **kwargs)
 
 
