@@ -1,5 +1,6 @@
 """A backend for tests: a real socket, and waiting for what must come."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -17,8 +18,9 @@ class Client:
     """One connection. Keeps everything it received, in order."""
 
     def __init__(self, url: str, headers: dict[str, str] | None = None) -> None:
-        self.socket: ClientConnection = connect(
-            url, compression=None, additional_headers=headers, open_timeout=20, max_size=None
+        self._stack = contextlib.ExitStack()
+        self.socket: ClientConnection = self._stack.enter_context(
+            connect(url, compression=None, additional_headers=headers, open_timeout=20, max_size=None)
         )
         self.received: list[Message] = []
 
@@ -26,7 +28,7 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self._stack.close()
 
     def send(self, message: Message | str) -> None:
         self.socket.send(message if isinstance(message, str) else json.dumps(message))

@@ -234,6 +234,16 @@ def test_what_breaks_a_limit_is_answered_and_closes(running: WorkerProcess):
         assert deep.closed() == 1008
 
 
+def test_what_breaks_a_limit_is_told_and_closes(running: WorkerProcess):
+    with running.client() as client:
+        client.send("[" * 200 + "]" * 200)
+        assert client.until_error("invalid_json")["error"]
+        assert client.closed() == 1008
+    with running.client() as client:
+        client.send("x" * 2_000_000)
+        assert client.closed() == 1009
+
+
 def test_documents_and_page_are_served(running: WorkerProcess):
     assert set(running.json("/asyncapi.json")["channels"])
     assert "/camera/{camera_id}/image" in running.json("/openapi.json")["paths"]

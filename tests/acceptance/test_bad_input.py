@@ -1,0 +1,242 @@
+"""What goes wrong outside: each is told with its code, and everything else goes on."""
+
+import json
+import pickle
+import socket
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.archives import DEMO, Shelf, repack
+from tests.acceptance.client import Client, state_of
+from tests.acceptance.conftest import Station
+from tests.acceptance.worker import WorkerProcess, worker
+
+pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
+WELL = "display-1;well"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    with worker(tmp_path_factory.mktemp("worker"), SIWAT_MAX_STREAMS="3") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def well(running: WorkerProcess, station: Station, archives: Shelf) -> Iterator[Client]:
+    """A display that works, and must go on working."""
+    with running.client() as client:
+        client.subscribe(WELL, rtspUrl=station.camera(0), modelUrl=archives.url("demo.mpta"))
+        client.until_type("imageDetection", timeout=120)
+        yield client
+
+
+def still_well(client: Client) -> None:
+    client.collect(0.2)
+    client.until_type("imageDetection", timeout=120)
+    assert [message for message in client.received if message["type"] == "error"] == []
+
+
+class Evil:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def zipped(*entries: tuple[str, bytes]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in entries:
+                archive.writestr(name, data)
+
+    return write
+
+
+def changed(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        repack(path, change)
+
+    return write
+
+
+def demo_json() -> bytes:
+    with zipfile.ZipFile(DEMO) as archive:
+        return archive.read("pipeline.json")
+
+
+ARCHIVES: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "no-zip": (lambda path: path.write_bytes(b"hello") and None, "model_invalid", "zip"),
+    "no-pipeline": (zipped(("readme.txt", b"x")), "model_invalid", "pipeline.json"),
+    "no-json": (zipped(("pipeline.json", b"{")), "model_invalid", "JSON"),
+    "no-file": (zipped(("pipeline.json", demo_json())), "model_invalid", "car_frontal_detection.pt"),
+    "typo": (
+        changed(lambda data: data["pipeline"].update(minConfidence="high")),
+        "model_invalid",
+        "pipeline.minConfidence",
+    ),
+    "placeholder": (
+        changed(lambda data: data["pipeline"]["actions"][0].update(key="{nobody.knows}")),
+        "model_invalid",
+        "nobody.knows",
+    ),
+    "climbs": (zipped(("../evil", b"x"), ("pipeline.json", demo_json())), "model_refused", "../evil"),
+    "bomb": (
+        zipped(("pipeline.json", demo_json()), ("car_frontal_detection.pt", bytes(200_000_000))),
+        "model_refused",
+        "times its size",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_bad_archive_is_told_and_costs_nobody_else(
+    name: str, running: WorkerProcess, well: Client, station: Station, archives: Shelf
+):
+    write, code, part = ARCHIVES[name]
+    write(archives.folder / f"{name}.mpta")
+    with running.client() as client:
+        client.subscribe(
+            f"display-2;{name}",
+            rtspUrl=station.camera(0),
+            modelUrl=archives.url(f"{name}.mpta"),
+            modelId=name,
+        )
+        error = client.until_error(code)
+        assert part in error["error"]
+        assert error["subscriptionIdentifier"] == f"display-2;{name}"
+        state = client.until_type("stateReport")
+        assert (state_of(state, f"display-2;{name}") or {})["online"] is False
+        assert name in json.dumps(running.json("/health")["problems"])
+        again = [message for message in client.collect(3) if message["type"] == "error"]
+        assert again == []
+        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": f"display-2;{name}"}})
+        client.collect(0.3)
+    still_well(well)
+
+
+def test_weights_that_would_run_code_are_refused_and_do_not(
+    running: WorkerProcess, well: Client, station: Station, archives: Shelf, tmp_path: Path
+):
+    proof = tmp_path / "it-ran"
+    with zipfile.ZipFile(archives.folder / "pickle.mpta", "w") as archive:
+        archive.writestr("pipeline.json", demo_json())
+        for node in ("car_frontal_detection", "car_brand_classification", "car_bodytype_classification"):
+            archive.writestr(f"{node}.pt", pickle.dumps({"model": Evil(proof)}))
+    with running.client() as client:
+        client.subscribe(
+            "display-3;x", rtspUrl=station.camera(0), modelUrl=archives.url("pickle.mpta"), modelId=9
+        )
+        assert client.until_error("model_refused", timeout=120)["subscriptionIdentifier"] == "display-3;x"
+        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-3;x"}})
+        client.collect(0.3)
+    assert not proof.exists()
+    still_well(well)
+
+
+@pytest.fixture
+def garbage() -> Iterator[int]:
+    """A server that answers everything with noise."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stopped = threading.Event()
+    listener.settimeout(0.2)
+
+    def serve() -> None:
+        while not stopped.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(2)
+                try:
+                    connection.recv(1000)
+                    connection.sendall(bytes(range(256)) * 40)
+                except OSError:
+                    pass
+
+    thread = threading.Thread(target=serve, name="garbage")
+    thread.start()
+    yield listener.getsockname()[1]
+    stopped.set()
+    thread.join()
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("rtsp://127.0.0.1:1/none", "stream_unreachable"),
+        ("{rtsp}/no-such-mount", "stream_unreachable"),
+        ("rtsp://127.0.0.1:{garbage}/x", "stream_unreachable"),
+        ("http://127.0.0.1:{garbage}/x.mjpg", "stream_unreachable"),
+        ("ftp://127.0.0.1/x", "stream_refused"),
+        ("rtsp://169.254.169.254/latest", "stream_refused"),
+        ("file:///etc/passwd", "stream_refused"),
+        ("not an address", "stream_refused"),
+    ],
+)
+def test_a_bad_camera_is_told_and_costs_nobody_else(
+    url: str, code: str, running: WorkerProcess, well: Client, station: Station, archives: Shelf, garbage: int
+):
+    address = url.format(rtsp=station.rtsp_url, garbage=garbage)
+    with running.client() as client:
+        client.subscribe("display-4;x", rtspUrl=address, modelUrl=archives.url("demo.mpta"))
+        error = client.until_error(code)
+        assert error["subscriptionIdentifier"] == "display-4;x"
+        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-4;x"}})
+        client.collect(0.3)
+    still_well(well)
+
+
+def test_more_cameras_than_allowed_are_refused(
+    running: WorkerProcess, well: Client, station: Station, archives: Shelf
+):
+    with running.client() as client:
+        for number in range(3):
+            client.subscribe(
+                f"display-5;{number}",
+                rtspUrl=f"rtsp://127.0.0.1:1/{number}",
+                modelUrl=archives.url("demo.mpta"),
+            )
+        refused = client.until_error("max_streams_reached")
+        assert refused["subscriptionIdentifier"] == "display-5;2"
+        for number in range(2):
+            payload = {"subscriptionIdentifier": f"display-5;{number}"}
+            client.send({"type": "unsubscribe", "payload": payload})
+        client.collect(0.3)
+    still_well(well)
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_trouble(running: WorkerProcess, well: Client):
+    for text in (b"", b"GET / HTTP/1.1\r\n", b"\x00" * 100):
+        with socket.create_connection(("127.0.0.1", running.port)) as raw:
+            raw.sendall(text)
+    for _ in range(20):
+        with running.client() as client:
+            client.send("{")
+    still_well(well)
+
+
+def test_no_password_reaches_log_or_error(running: WorkerProcess, well: Client, archives: Shelf):
+    with running.client() as client:
+        client.subscribe(
+            "display-6;x",
+            rtspUrl="rtsp://admin:hunt/er@2@127.0.0.1:1/x",
+            modelUrl=archives.url("demo.mpta") + "?signature=geheim",
+        )
+        error = client.until_error("stream_unreachable")
+        assert "hunt" not in error["error"]
+        assert "hunt" not in json.dumps(running.json("/health")) + json.dumps(running.json("/api/cameras"))
+        assert "geheim" not in json.dumps(running.json("/health"))
+    log = running.process.log.read_text()
+    assert "hunt" not in log
+    assert "geheim" not in log
+    assert "Traceback" not in log
