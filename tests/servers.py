@@ -6,6 +6,7 @@ Use the fixtures in a test module (or a conftest) by importing them:
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -104,15 +105,18 @@ class PostgresServer(Server):
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+def servers() -> Iterator[EmbeddedServers]:
     """The two servers of this test session, ended with it."""
-    folder: Path = tmp_path_factory.mktemp("servers")
-    # pytest's folders are closed to others, and PostgreSQL does not run as root.
-    for part in (folder, folder.parent, folder.parent.parent):
-        part.chmod(0o755)
-    both = EmbeddedServers(folder)
-    yield both
-    both.close()
+    # Not in pytest's own folder: PostgreSQL does not run as root, and every other pytest session that
+    # begins closes that folder to everybody else again.
+    with tempfile.TemporaryDirectory(prefix="siwat-servers-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        both = EmbeddedServers(folder)
+        try:
+            yield both
+        finally:
+            both.close()
 
 
 @pytest.fixture
