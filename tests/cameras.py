@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import psutil
 import pytest
 
@@ -34,6 +36,18 @@ def camera_settings(*, streams: dict[str, Any] | None = None, **values: Any) -> 
     short = {"connect_timeout_sec": 2.0, "read_timeout_sec": 2.0, "first_retry_sec": 0.2}
     values = {"stale_after_sec": 3.0, "max_retries": -1, "reconnect_interval_sec": 1.0, **values}
     return Settings(streams=StreamSettings(**{**short, **(streams or {})}), **values)
+
+
+def film(path: Path, frames: int, rate: int = 20) -> Path:
+    """Writes a film of 64×48 pixels whose pictures grow brighter."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            picture = np.full((48, 64, 3), 20 + number * 200 // frames, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode())
+    return path
 
 
 class RtspServer:

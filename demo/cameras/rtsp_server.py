@@ -32,10 +32,11 @@ SESSION_CHECK_SEC = 5
 
 
 class Picture(NamedTuple):
-    """One access unit of a clip; times in nanoseconds from the clip's first picture."""
+    """One access unit of a clip, in decoding order; times in nanoseconds."""
 
     data: bytes
-    at: int
+    shown_at: int
+    decoded_at: int
     lasts: int
     key: bool
 
@@ -49,23 +50,26 @@ def read_clip(path: str) -> list[Picture]:
     while sample := sink.emit("pull-sample"):
         buffer = sample.get_buffer()
         key = not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT)
-        start = buffer.pts - (pictures[0].at if pictures else buffer.pts)
         data = buffer.extract_dup(0, buffer.get_size())
-        pictures.append(Picture(data, start if pictures else buffer.pts, buffer.duration, key))
+        decoded_at = buffer.pts if buffer.dts == Gst.CLOCK_TIME_NONE else buffer.dts
+        pictures.append(Picture(data, buffer.pts, decoded_at, buffer.duration, key))
     pipeline.set_state(Gst.State.NULL)
     if not pictures:
         raise SystemExit(f"{path}: no H.264 video could be read")
-    return [pictures[0]._replace(at=0), *pictures[1:]]
+    return pictures
 
 
 def forever(pictures: Sequence[Picture]) -> Iterator[Any]:
     """The pictures as buffers, again and again, with times that only rise."""
-    length = pictures[-1].at + pictures[-1].lasts
-    started = 0
+    ends_at = max(picture.shown_at + picture.lasts for picture in pictures)
+    length = ends_at - min(picture.shown_at for picture in pictures)
+    # Pictures may be decoded before the first one is shown, and no time may be below zero.
+    started = -min(picture.decoded_at for picture in pictures)
     while True:
         for picture in pictures:
             buffer = Gst.Buffer.new_wrapped(picture.data)
-            buffer.pts = buffer.dts = started + picture.at
+            buffer.pts = started + picture.shown_at
+            buffer.dts = started + picture.decoded_at
             buffer.duration = picture.lasts
             if not picture.key:
                 buffer.set_flags(Gst.BufferFlags.DELTA_UNIT)

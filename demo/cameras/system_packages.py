@@ -47,7 +47,9 @@ def missing() -> list[str]:
     """Debian packages that the RTSP camera lacks; empty when it can run."""
     if not Path(SYSTEM_PYTHON).exists():
         return ["python3", *PACKAGES]
-    look = subprocess.run([SYSTEM_PYTHON, "-c", LOOK], capture_output=True, text=True, timeout=120)
+    look = subprocess.run(
+        [SYSTEM_PYTHON, "-c", LOOK], check=False, capture_output=True, text=True, timeout=120
+    )
     return look.stdout.split() if look.returncode == 0 else list(PACKAGES)
 
 
@@ -61,7 +63,7 @@ def install() -> str:
         command = ["apt-get", *APT, *step]
         try:
             done = subprocess.run(
-                command, env=env, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_SEC
+                command, check=False, env=env, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_SEC
             )
         except subprocess.TimeoutExpired:
             return f"apt-get {step[0]} took longer than {INSTALL_TIMEOUT_SEC} s"
