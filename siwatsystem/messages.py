@@ -189,6 +189,9 @@ COMMAND_TYPES = (
     "patchSessionResult",
 )
 
+MAX_BRACKETS = 64 * 1024
+"""Of one message. No session that is kept is so large, and reading many more would hold up other clients."""
+
 
 # --- from the worker -------------------------------------------------------------------------
 
@@ -308,6 +311,9 @@ def decode(text: str, max_depth: int = 32) -> Command:
 
 
 def _loads(text: str, max_depth: int) -> object:
+    brackets = text.count("[") + text.count("{")
+    if brackets > MAX_BRACKETS:
+        raise TooDeep(f"nested deeper than {max_depth}, or more than {MAX_BRACKETS} arrays and objects")
     try:
         value: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -315,7 +321,7 @@ def _loads(text: str, max_depth: int) -> object:
         if "depth limit" in str(error):
             raise TooDeep(f"nested deeper than {max_depth}") from None
         raise InvalidJson(f"not JSON: {error}") from None
-    if text.count("[") + text.count("{") > max_depth and _deeper(value, max_depth):
+    if brackets > max_depth and _deeper(value, max_depth):
         raise TooDeep(f"nested deeper than {max_depth}")
     return value
 

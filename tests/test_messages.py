@@ -130,6 +130,8 @@ def test_an_address_never_comes_back_in_a_refusal():
         ('{"a":' * 33 + "1" + "}" * 33, TooDeep, "deeper than 32"),
         ("[" * 5000 + "]" * 5000, TooDeep, "deeper than 32"),
         ("[" * 5000, TooDeep, "deeper than 32"),
+        ("[" * 100_000, TooDeep, "deeper than 32"),
+        ("[" + "[]," * 70_000 + "1]", TooDeep, "more than 65536 arrays"),
         ("[" * 32 + "]" * 32, InvalidMessage, "JSON object"),
         ("5", InvalidMessage, "JSON object"),
         ("{}", InvalidMessage, "type: missing"),

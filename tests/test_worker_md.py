@@ -10,9 +10,11 @@ from jsonschema import Draft202012Validator
 
 from siwatsystem.asyncapi import FROM_WORKER, TO_WORKER, document
 from siwatsystem.config import Settings, WebSocketSettings
+from siwatsystem.displays import MAX_SESSION_BYTES
 from siwatsystem.errors import ERROR_CODES
 from siwatsystem.messages import (
     CURRENT_CAR_KEYS,
+    MAX_BRACKETS,
     CameraConnection,
     DetectionData,
     Message,
@@ -21,7 +23,9 @@ from siwatsystem.messages import (
     decode,
     encode,
 )
+from siwatsystem.patches import ANSWER_SEC, MAX_UNDER_WAY
 from siwatsystem.routes.health import Health
+from siwatsystem.subscriptions import MAX_SUBSCRIPTIONS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "worker.md").read_text(encoding="utf-8")
@@ -138,6 +142,10 @@ def test_the_largest_patch_is_shown():
 
 
 def test_the_limits_are_the_defaults():
+    assert f"{MAX_BRACKETS:,} arrays" in TEXT
+    assert f"{MAX_SUBSCRIPTIONS:,} subscriptions" in TEXT
+    assert f"{MAX_SESSION_BYTES // 1024} KiB; it then" in re.sub(r"\s+", " ", TEXT)
+    assert f"up to {ANSWER_SEC:.0f} seconds, and at most {MAX_UNDER_WAY} patches" in TEXT
     limits = rows(section("The connection"))
     assert len(limits) == 8
     for _, default, setting, _ in limits:

@@ -30,6 +30,9 @@ async def websocket(socket: WebSocket) -> None:
     reader = asyncio.create_task(_read(worker, connection, socket), name=f"read-{connection.id}")
     try:
         await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.close is not None:
+            # The last answers say why.
+            await asyncio.wait({sender}, timeout=worker.settings.websocket.send_timeout_sec)
     finally:
         worker.disconnect(connection)
         for task in (sender, reader):
