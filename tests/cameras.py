@@ -38,11 +38,14 @@ def camera_settings(*, streams: dict[str, Any] | None = None, **values: Any) -> 
     return Settings(streams=StreamSettings(**{**short, **(streams or {})}), **values)
 
 
-def film(path: Path, frames: int, rate: int = 20) -> Path:
-    """Writes a film of 64×48 pixels whose pictures grow brighter."""
+def film(path: Path, frames: int, rate: int = 20, gop: int = 250) -> Path:
+    """Writes a film of 64×48 pixels whose pictures grow from grey 20 towards 220; `gop`: pictures
+    from one key frame to the next."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.gop_size = gop
+        stream.options = {"sc_threshold": "0"}
         for number in range(frames):
             picture = np.full((48, 64, 3), 20 + number * 200 // frames, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
