@@ -136,6 +136,17 @@ def test_a_warm_source_gives_way_to_one_that_is_wanted():
         registry.subscribe(3, wish("d4;c4", camera="e"))
 
 
+def test_a_warm_source_gives_way_even_to_a_replacement_that_used_it():
+    registry = Subscriptions(2, 30)
+    registry.subscribe(1, wish("d2;c1", camera="a"))
+    registry.disconnect(1, 0)
+    registry.subscribe(1, wish("d1;c2", camera="a"))
+    registry.subscribe(1, wish("d1;c1", camera="b"))
+    changes = registry.subscribe(1, wish("d1;c2", camera="c"))
+    assert changes.ended == (wish("d2;c1", camera="a"),)
+    assert changes.changed == ((wish("d1;c2", camera="a"), wish("d1;c2", camera="c")),)
+
+
 def test_a_source_that_somebody_holds_does_not_give_way():
     registry = Subscriptions(1, 30)
     registry.subscribe(1, wish("d1;c1"))
