@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ DETECTOR = "car_frontal_detection"
 BRAND = "car_brand_classification"
 BODY_TYPE = "car_bodytype_classification"
 DETECTOR_PX = 320
+# What a checkpoint's arguments say about where it was trained.
+PATHS = {"data", "project", "save_dir"}
 COMMON = {
     "device": "cpu",
     "seed": 0,
@@ -64,7 +65,7 @@ def half_precision_forward(trainer: Any) -> None:
 
 
 def fit(name: str, architecture: str, runs: Path, **options: Any) -> Path:
-    """Trains one net and returns its best checkpoint."""
+    """Trains one net and returns its published checkpoint."""
     import torch
     from ultralytics import YOLO
 
@@ -72,10 +73,21 @@ def fit(name: str, architecture: str, runs: Path, **options: Any) -> Path:
     model = YOLO(architecture)
     model.add_callback("on_train_start", half_precision_forward)
     model.train(project=str(runs), name=name, **COMMON, **options)
-    best = runs / name / "weights" / "best.pt"
-    WEIGHTS.mkdir(exist_ok=True)
-    shutil.copyfile(best, WEIGHTS / f"{name}.pt")
-    return best
+    return publish(runs / name / "weights" / "best.pt", WEIGHTS / f"{name}.pt")
+
+
+def publish(best: Path, target: Path) -> Path:
+    """Copies a checkpoint of our own without what it says of the machine that trained it."""
+    import torch
+
+    checkpoint = torch.load(best, map_location="cpu", weights_only=False)
+    checkpoint.pop("git", None)
+    for holder in (checkpoint.get("train_args"), getattr(checkpoint["model"], "args", None)):
+        if isinstance(holder, dict):
+            holder.update(dict.fromkeys(PATHS & holder.keys()))
+    target.parent.mkdir(exist_ok=True)
+    torch.save(checkpoint, target)
+    return target
 
 
 def train_classifier(name: str, data: Path, runs: Path) -> Path:

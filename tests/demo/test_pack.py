@@ -43,3 +43,12 @@ def test_the_shipped_archive_holds_the_pipeline_and_its_models() -> None:
     assert document == json.loads(PIPELINE.read_text())
     assert names == ["pipeline.json", *model_files(document["pipeline"])]
     assert ARCHIVE.stat().st_size <= 25_000_000
+
+
+def test_the_shipped_models_say_nothing_of_where_they_were_trained() -> None:
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        models = [archive.read(name) for name in archive.namelist() if name.endswith(".pt")]
+    assert models
+    assert not any(
+        word in model for model in models for word in (b"/home/", b"/root/", b"/tmp/", b"data.yaml")
+    )
