@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from siwatsystem import metrics
-from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
 from siwatsystem.delivery import Outbound, QueuedDetection
 from siwatsystem.errors import ErrorCode, SiwatError
 from siwatsystem.messages import ErrorMessage, Outgoing, StateReport
 from siwatsystem.patches import Patches
 from siwatsystem.session import Close, Conversation
+from siwatsystem.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -86,24 +86,27 @@ class Connections:
         connection.outbound.put_state(message)
         connection.wake.set()
 
-    def tell(self, connection: Connection, identifier: str, kind: str, error: SiwatError) -> None:
+    def tell(self, connection: Connection, subscription: Subscription, kind: str, error: SiwatError) -> None:
         """A failure that lasts: told when it begins, not again until `end` was."""
-        if connection.told.get((identifier, kind)) != error.code:
-            connection.told[identifier, kind] = error.code
-            self.reply(connection, error_message(error, identifier))
+        key = subscription.identifier, kind
+        if connection.told.get(key) != error.code:
+            connection.told[key] = error.code
+            self.reply(connection, _about(subscription, error.code, error.message))
 
-    def end(self, connection: Connection, identifier: str, kind: str, text: str) -> None:
+    def end(self, connection: Connection, subscription: Subscription, kind: str, text: str) -> None:
         """A failure that was told has ended."""
-        code = connection.told.pop((identifier, kind), None)
+        code = connection.told.pop((subscription.identifier, kind), None)
         if code is not None:
-            fields: dict[str, object] = {"error": text, "code": code, "resolved": True}
-            if identifier:
-                fields["subscriptionIdentifier"] = identifier
-            self.reply(connection, ErrorMessage.model_validate(fields))
+            self.reply(connection, _about(subscription, code, text, resolved=True))
 
     def forget(self, connection: Connection, identifier: str) -> None:
-        """A subscription has left this connection: nothing more is sent for it, now or later."""
+        """A subscription has ended: nothing more is sent for it, now or later."""
         connection.outbound.forget(identifier)
+        self.forget_told(connection, identifier)
+
+    def hand_over(self, connection: Connection, identifier: str) -> None:
+        """A subscription was replaced or taken over: what waits for it is told as patches."""
+        self._late(connection.outbound.forget(identifier))
         self.forget_told(connection, identifier)
 
     def forget_told(self, connection: Connection, identifier: str) -> None:
@@ -128,7 +131,9 @@ class Connections:
 
     def answered(self, connection: Connection, session_id: int | str | None, success: bool) -> bool:
         """The backend's answer to a patch; whether there was one under way."""
-        return self._patches.answered(connection.id, session_id, success)
+        known = self._patches.answered(connection.id, session_id, success)
+        self.flush_patches()
+        return known
 
     def expire(self) -> None:
         """Forget patches that waited too long, and try to send the others."""
@@ -156,19 +161,26 @@ class Connections:
             asyncio.get_running_loop().call_later(PATCH_DELAY_SEC, self.flush_patches)
 
 
-def error_message(error: SiwatError, identifier: str | None = None) -> ErrorMessage:
-    """The wire's form of an error; the only place where one is made from an exception."""
-    fields: dict[str, object] = {"error": error.message, "code": error.code}
+def error_message(
+    code: ErrorCode,
+    text: str,
+    *,
+    identifier: str | None = None,
+    legacy: bool = False,
+    resolved: bool = False,
+) -> ErrorMessage:
+    """The wire's form of a failure; the only place where one is made."""
+    fields: dict[str, object] = {"error": text, "code": code}
     if identifier:
         fields["subscriptionIdentifier"] = identifier
-    return ErrorMessage.model_validate(fields)
-
-
-def problem_message(problem: Problem) -> ErrorMessage:
-    """The wire's form of what the outbox tells."""
-    fields: dict[str, object] = {"error": problem.message, "code": problem.code}
-    if problem.subscription:
-        fields["subscriptionIdentifier"] = problem.subscription
-    if problem.ended:
+        if legacy:
+            fields["cameraIdentifier"] = identifier
+    if resolved:
         fields["resolved"] = True
     return ErrorMessage.model_validate(fields)
+
+
+def _about(subscription: Subscription, code: ErrorCode, text: str, *, resolved: bool = False) -> ErrorMessage:
+    return error_message(
+        code, text, identifier=subscription.identifier, legacy=subscription.legacy, resolved=resolved
+    )

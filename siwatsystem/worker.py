@@ -13,7 +13,7 @@ from typing import Any
 
 from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
-from siwatsystem.connections import Connection, Connections, error_message, problem_message
+from siwatsystem.connections import Connection, Connections, error_message
 from siwatsystem.delivery import QueuedDetection
 from siwatsystem.displays import Displays
 from siwatsystem.engine import Engine
@@ -115,17 +115,18 @@ class Worker:
 
     def _apply(self, connection: Connection, command: object) -> None:
         identifier: str | None = None
+        legacy = False
         try:
             match command:
                 case Subscribe(payload=payload):
-                    identifier = payload.subscription_identifier
+                    identifier, legacy = payload.subscription_identifier, payload.legacy
                     self._subscribe(connection, Subscription.from_payload(payload))
                 case Unsubscribe(payload=payload):
-                    identifier = payload.subscription_identifier
+                    identifier, legacy = payload.subscription_identifier, payload.legacy
                     self._change(self.subscriptions.unsubscribe(connection.id, identifier))
                     self.connections.forget(connection, identifier)
                 case RequestState():
-                    self._report_now(connection)
+                    self._dirty_report(connection.id)
                 case SetSessionId(payload=payload):
                     self.displays.set_session(payload.display_identifier, payload.session_id)
                 case PatchSessionIn():
@@ -135,14 +136,15 @@ class Worker:
                 case _:
                     raise TypeError(f"no such command: {command!r}")
         except SiwatError as error:
-            self.connections.reply(connection, error_message(error, identifier))
+            refusal = error_message(error.code, error.message, identifier=identifier, legacy=legacy)
+            self.connections.reply(connection, refusal)
 
     def _subscribe(self, connection: Connection, subscription: Subscription) -> None:
         identifier = subscription.identifier
         before = self.connections.get(self.subscriptions.holder(identifier))
         changes = self.subscriptions.subscribe(connection.id, subscription)
         if before is not None and before is not connection:
-            self.connections.forget(before, identifier)
+            self.connections.hand_over(before, identifier)
         self.connections.forget_told(connection, identifier)
         self._change(changes)
         key = self._of.get(identifier)
@@ -179,7 +181,7 @@ class Worker:
         for old, new in changes.changed:
             holder = self.connections.get(self.subscriptions.holder(new.identifier))
             if holder is not None:
-                holder.outbound.forget(old.identifier)
+                self.connections.hand_over(holder, old.identifier)
             self._replace(old, new)
         for subscription in changes.begun:
             self._begin(subscription)
@@ -265,8 +267,11 @@ class Worker:
         """An outage concerns everybody; what was refused, whom it was made for."""
         holder = None if problem.subscription is None else self.subscriptions.holder(problem.subscription)
         one = self.connections.get(holder)
+        message = error_message(
+            problem.code, problem.message, identifier=problem.subscription, resolved=problem.ended
+        )
         for connection in [one] if one is not None else self.connections.all():
-            self.connections.reply(connection, problem_message(problem))
+            self.connections.reply(connection, message)
 
     def _changed(self, what: Source | Loaded) -> None:
         for loop in self._loops.values():
@@ -280,15 +285,16 @@ class Worker:
                     self._dirty_report(connection.id)
 
     def _tell_problems(self, connection: Connection, identifier: str, loop: AnalysisLoop) -> None:
+        subscription = loop.members[identifier].subscription
         source, loaded = loop.source, loop.loaded
         if source.error is not None:
-            self.connections.tell(connection, identifier, "stream", source.error)
+            self.connections.tell(connection, subscription, "stream", source.error)
         elif source.online:
-            self.connections.end(connection, identifier, "stream", "the camera delivers frames")
+            self.connections.end(connection, subscription, "stream", "the camera delivers frames")
         if loaded.error is not None:
-            self.connections.tell(connection, identifier, "model", loaded.error)
+            self.connections.tell(connection, subscription, "model", loaded.error)
         elif loaded.pipeline is not None:
-            self.connections.end(connection, identifier, "model", "the model is ready")
+            self.connections.end(connection, subscription, "model", "the model is ready")
 
     # --- reports ---------------------------------------------------------------------------------
 

@@ -29,6 +29,14 @@ FEWEST_COMPARED = 3
 """Crops on which a branch must have been compared; fewer prove nothing."""
 
 
+MOST_PICTURES = 200
+"""Beyond it a branch that is hardly ever reached keeps the archive exact."""
+
+
+class _TooFew(Exception):
+    """A branch was reached too seldom to prove anything; more pictures may help."""
+
+
 class Gate:
     """Collects pictures for one pipeline and compares them; `close` ends it."""
 
@@ -37,6 +45,8 @@ class Gate:
         self._wanted = pictures
         self._pictures: list[Image] = []
         self._lock = threading.Lock()
+        self._busy = False
+        """Comparing now, or done for good: no more pictures are wanted."""
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
@@ -44,18 +54,21 @@ class Gate:
         """Compare on the pictures that the archive brings, if it brings enough; else frames will do."""
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
         if len(found) >= FEWEST_COMPARED:
+            self._busy = True
             self._begin(lambda: (image for path in found if (image := _read(path)) is not None))
 
     def offer(self, image: Image, events: Sequence[Event]) -> None:
         """A frame that was analysed; called on the pool's threads. Kept if something was seen on it."""
-        if not events or self._closed.is_set() or self._thread is not None:
+        if not events or self._busy or self._closed.is_set():
             return
         with self._lock:
-            if len(self._pictures) >= self._wanted:
+            # Subscriptions that share a frame offer the same picture one after the other.
+            if self._busy or (self._pictures and self._pictures[-1] is image):
                 return
             self._pictures.append(image)
             if len(self._pictures) < self._wanted:
                 return
+            self._busy = True
             pictures, self._pictures = self._pictures, []
         self._begin(lambda: pictures)
 
@@ -71,14 +84,19 @@ class Gate:
         self._thread.start()
 
     def _run(self, pictures: Pictures) -> None:
+        passed = False
         try:
             passed, reason = self._judge(list(pictures()))
+        except _TooFew as few:
+            reason = str(few)
+            self._wanted *= 2
+            self._busy = self._wanted > MOST_PICTURES
         except SiwatError as error:
-            passed, reason = False, error.message
+            reason = error.message
         except Exception as error:
             # Whatever a runtime makes of the faster precision, exact goes on.
             log.exception("the gate failed")
-            passed, reason = False, f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
         if self._closed.is_set():
             return
         name = self._pipeline.spec.pipeline.model_id
@@ -119,7 +137,7 @@ class Gate:
 
     def _node(self, node: Node, images: Sequence[Image]) -> tuple[bool, str]:
         if len(images) < FEWEST_COMPARED:
-            return False, f"seen on {len(images)} pictures only"
+            raise _TooFew(f"{node.model_id} was reached on {len(images)} pictures only")
         model = self._pipeline.models[node.model_id]
         threshold = node.min_confidence if model.task == "detect" else node.min_result_confidence or 0.0
         least = max(0.01, threshold - MARGIN)

@@ -1,20 +1,26 @@
 """`GET /camera/{camera_id}/image`: the newest frame as JPEG, encoded once however many ask."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from siwatsystem import metrics
 from siwatsystem.frames import Crop, Frame, Image, encode_jpeg
-from siwatsystem.loops import Member
+from siwatsystem.loops import AnalysisLoop, Member
 from siwatsystem.overlay import draw
 from siwatsystem.reports import wire_time
 from siwatsystem.routes.access import worker_of
+from siwatsystem.worker import Worker
 
 router = APIRouter(tags=["images"])
 
+BOUNDARY = "frame"
+MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+STREAM_INTERVAL_SEC = 0.1
+"""Between two frames of an MJPEG stream."""
 NOT_FOUND = {"description": "No such subscription, or no frame yet"}
 FAILED = {"description": "The frame could not be encoded"}
 
@@ -41,14 +47,50 @@ async def image(
     frame = loop.source.latest
     if frame is None:
         raise HTTPException(404, f"no frame of {camera_id} yet")
-    crop = None if full else loop.crop
-    member = loop.members.get(camera_id) if overlay else None
     try:
-        data = await (_encoded(frame, crop) if member is None else _drawn(frame, crop, member))
+        data = await _picture(loop, frame, camera_id, overlay=overlay, full=full)
     except ValueError as error:
         raise HTTPException(500, str(error)) from None
     headers = {"Cache-Control": "no-store", "X-Captured-At": wire_time(frame.captured_at)}
     return Response(data, media_type="image/jpeg", headers=headers)
+
+
+@router.get(
+    "/camera/{camera_id}/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {MJPEG: {}}, "description": "MJPEG, newest frames only"}, 404: NOT_FOUND},
+)
+async def stream(
+    request: Request,
+    camera_id: Annotated[str, Path(description="The subscription identifier, `display;camera`")],
+    overlay: Annotated[bool, Query(description="Draw what was last detected")] = False,
+    full: Annotated[bool, Query(description="The whole frame, whatever the subscription's crop")] = False,
+) -> StreamingResponse:
+    """The newest frames of a subscription as MJPEG, for as long as the subscription lasts."""
+    worker = worker_of(request)
+    if worker.loop_of(camera_id) is None:
+        raise HTTPException(404, f"no subscription {camera_id}")
+    parts = _parts(worker, camera_id, overlay=overlay, full=full)
+    return StreamingResponse(parts, media_type=MJPEG, headers={"Cache-Control": "no-store"})
+
+
+async def _parts(worker: Worker, camera_id: str, *, overlay: bool, full: bool) -> AsyncGenerator[bytes]:
+    """A part per new frame; a client that reads slowly is sent fewer, never older ones."""
+    last = 0
+    while (loop := worker.loop_of(camera_id)) is not None:
+        frame = loop.source.latest
+        if frame is not None and frame.sequence != last:
+            last = frame.sequence
+            data = await _picture(loop, frame, camera_id, overlay=overlay, full=full)
+            head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            yield head.encode() + data + b"\r\n"
+        await asyncio.sleep(STREAM_INTERVAL_SEC)
+
+
+async def _picture(loop: AnalysisLoop, frame: Frame, camera_id: str, *, overlay: bool, full: bool) -> bytes:
+    crop = None if full else loop.crop
+    member = loop.members.get(camera_id) if overlay else None
+    return await (_encoded(frame, crop) if member is None else _drawn(frame, crop, member))
 
 
 async def _encoded(frame: Frame, crop: Crop | None) -> bytes:

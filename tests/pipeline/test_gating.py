@@ -65,7 +65,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def run(opened: OpenPipeline, times: int) -> None:
     for _ in range(times):
-        opened.pipeline.run(PICTURE, EventContext())
+        opened.pipeline.run(PICTURE.copy(), EventContext())
 
 
 def test_it_becomes_fast_on_frames_that_say_the_same(bench: Bench) -> None:
@@ -89,6 +89,29 @@ def test_it_stays_exact_where_a_branch_says_another_class(bench: Bench) -> None:
     run(opened, 3)
     until(lambda: "Kia" in opened.pipeline.precision_reason)
     assert opened.pipeline.precision == "exact"
+
+
+def test_subscriptions_that_share_a_frame_give_it_once(bench: Bench) -> None:
+    opened = bench.open((CAR,))
+    for _ in range(10):
+        opened.pipeline.run(PICTURE, EventContext())
+    run(opened, 1)
+    assert "no picture was compared" in opened.pipeline.precision_reason
+    run(opened, 1)
+    until(lambda: opened.pipeline.precision == "fast")
+
+
+def test_a_branch_that_was_not_reached_is_waited_for(bench: Bench) -> None:
+    opened = bench.open((CAR,))
+    cars = opened.pipeline.models["cars"]
+    weak = Detection("Car", 0.6, CAR.xyxy)
+    strong, cars._answers = cars._answers, {"exact": (weak,), "fast": (weak,)}  # type: ignore[attr-defined]
+    opened.pipeline.spec.pipeline.branches[0].__dict__["min_confidence"] = 0.7
+    run(opened, 3)
+    until(lambda: "brand was reached on 0 pictures" in opened.pipeline.precision_reason)
+    cars._answers = strong  # type: ignore[attr-defined]
+    run(opened, 6)
+    until(lambda: opened.pipeline.precision == "fast")
 
 
 def test_frames_without_anything_prove_nothing(bench: Bench) -> None:
