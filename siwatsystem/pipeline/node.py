@@ -189,13 +189,6 @@ class PipelineSpec(SpecModel):
     """Server of the records, or `embedded` for the worker's own."""
 
     @property
-    def warnings(self) -> list[str]:
-        """What does not stop the pipeline but is hardly meant, each with its path."""
-        from siwatsystem.pipeline.warnings import warnings_of
-
-        return warnings_of(self)
-
-    @property
     def files(self) -> list[str]:
         """Paths inside the archive that it needs, each once."""
         names: list[str] = []

@@ -14,6 +14,7 @@ from siwatsystem.pipeline.executor import Pipeline, Sink, load_models, release_m
 from siwatsystem.pipeline.gating import Gate
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.spec import bare_model, parse
+from siwatsystem.pipeline.warnings import warnings_of
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def open_pipeline(
     """
     owner = str(folder)
     spec = read_spec(folder, registry)
-    for warning in spec.warnings:
+    for warning in warnings_of(spec):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
     models = load_models(spec, folder, registry, owner)
     pipeline = Pipeline(spec, models, outbox, register_targets(spec, outbox), threads)

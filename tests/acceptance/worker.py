@@ -1,8 +1,11 @@
 """The real worker as a child process."""
 
+import atexit
+import functools
 import json
 import os
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -67,10 +70,21 @@ class WorkerProcess:
         return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
+@functools.cache
+def exports() -> Path:
+    """Exported models, shared by all workers of a test run: the first one exports, the others find them."""
+    folder = tempfile.TemporaryDirectory(prefix="siwat-exports-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 @contextmanager
 def worker(folder: Path, **env: str) -> Iterator[WorkerProcess]:
     """A worker with its data in `folder`; ended with the block."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    cache = folder / "models" / ".runtime"
+    if not cache.is_symlink():
+        cache.symlink_to(exports(), target_is_directory=True)
     running = WorkerProcess(folder, env)
     try:
         running.wait_ready()

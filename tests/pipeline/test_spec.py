@@ -7,6 +7,7 @@ import pytest
 
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.pipeline.spec import PipelineInvalid, PipelineSpec, bare_model, parse
+from siwatsystem.pipeline.warnings import warnings_of
 
 DEMO = json.loads((Path(__file__).parents[2] / "demo" / "pipeline.json").read_text())
 FILES = [
@@ -32,7 +33,7 @@ def problems(data: object, files: list[str] | None = None) -> dict[str, str]:
 def test_the_demo_is_read_without_a_complaint() -> None:
     spec = parse(demo(), FILES)
     root = spec.pipeline
-    assert spec.warnings == []
+    assert warnings_of(spec) == []
     assert [found.model_id for found in root.walk()] == [file.removesuffix(".pt") for file in FILES]
     assert spec.files == FILES
     assert (root.object_class, root.multi_class, root.crop) == ("Car", True, False)
@@ -163,7 +164,7 @@ def test_placeholders_of_any_node_and_the_context_are_known() -> None:
     action = {"type": "redis_publish", "channel": "c", "message": message}
     branch = node(modelId="car_brand")
     data = {"pipeline": node(branches=[branch], parallelActions=[action]), "redis": "embedded"}
-    assert parse(data).warnings == []
+    assert warnings_of(parse(data)) == []
     action["message"] = "{car_brand.body_type}"
     assert set(problems(data)) == {"pipeline.parallelActions[0].message"}
 
@@ -178,7 +179,7 @@ def test_records_may_wait_for_branches_of_branches_but_not_for_others() -> None:
     }
     below = node(modelId="b", branches=[node(modelId="c")])
     data = {"pipeline": node(branches=[below], parallelActions=[action]), "postgresql": "embedded"}
-    assert parse(data).warnings == []
+    assert warnings_of(parse(data)) == []
     below["parallelActions"] = [action | {"waitForBranches": ["a"]}]
     assert set(problems(data)) == {"pipeline.branches[0].parallelActions[0].waitForBranches[0]"}
 
@@ -203,7 +204,7 @@ def test_unknown_keys_and_empty_settings_are_warned_of() -> None:
             branches=[node(modelId="car_brand", cropClass="Car", colour=1)],
         ),
     }
-    assert parse(data).warnings == [
+    assert warnings_of(parse(data)) == [
         "version: unknown key",
         "pipeline.min_confidence: unknown key",
         "pipeline.branches[0].colour: unknown key",
@@ -223,7 +224,7 @@ def test_tracking_is_checked() -> None:
     assert found.zone_in_fractions
     assert found.acts_once
     assert found.asks_for_appearance
-    assert any("botsort" in warning for warning in spec.warnings)
+    assert any("botsort" in warning for warning in warnings_of(spec))
 
 
 def test_a_bare_model_is_a_tracked_node_with_all_its_classes() -> None:
