@@ -81,11 +81,19 @@ class Worker:
         self._loops.clear()
         deadline = self.settings.shutdown_timeout_sec
         await asyncio.gather(
-            self.loader.close(),
-            asyncio.to_thread(self.pool.close, deadline / 2),
-            asyncio.to_thread(self.threads.shutdown, wait=True, cancel_futures=True),
+            self._drain_threads(deadline / 3), asyncio.to_thread(self.pool.close, deadline / 3)
         )
-        await asyncio.to_thread(self.engine.close, deadline / 2)
+        await self.loader.close()
+        await asyncio.to_thread(self.engine.close, deadline / 3)
+
+    async def _drain_threads(self, limit: float) -> None:
+        """Let the frames under way come to their end: they use what is closed next."""
+        ended = asyncio.create_task(
+            asyncio.to_thread(self.threads.shutdown, wait=True, cancel_futures=True), name="drain"
+        )
+        done, _ = await asyncio.wait({ended}, timeout=limit)
+        if not done:
+            log.warning("frames are still under way after %.1f s", limit)
 
     # --- what the WebSocket route calls ----------------------------------------------------------
 

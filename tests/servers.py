@@ -8,8 +8,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,23 @@ class PostgresServer(Server):
             return cursor.fetchall() if cursor.description else []
 
 
+@contextmanager
+def open_folder() -> Generator[Path]:
+    """A temporary folder that the servers' unprivileged user may enter.
+
+    Not in pytest's own: every pytest session that begins closes that to everybody else.
+    """
+    with tempfile.TemporaryDirectory(prefix="siwat-servers-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
     """The two servers of this test session, ended with it."""
-    # Not in pytest's own folder: PostgreSQL does not run as root, and every other pytest session that
-    # begins closes that folder to everybody else again.
-    with tempfile.TemporaryDirectory(prefix="siwat-servers-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        both = EmbeddedServers(folder)
-        try:
-            yield both
-        finally:
-            both.close()
+    with open_folder() as folder, closing(EmbeddedServers(folder)) as both:
+        yield both
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ no state of a run, what a subscription remembers is in the `PipelineState` that 
 """
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -59,6 +60,8 @@ class Pipeline:
         self._threads = threads
         self.on_picture = on_picture
         self._is_branch = False
+        self._runs = 0
+        self._idle = threading.Condition()
 
     def rooted_at(self, node: Node) -> "Pipeline":
         """The part of this pipeline from `node` down, on the same models and servers.
@@ -83,6 +86,28 @@ class Pipeline:
 
         `submitted` collects the ids of the outbox events. Raises what a root model raises.
         """
+        with self._idle:
+            self._runs += 1
+        try:
+            return self._run(image, context, memo, state, submitted)
+        finally:
+            with self._idle:
+                self._runs -= 1
+                self._idle.notify_all()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no picture is under way; False if that takes longer than `timeout` seconds."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._runs == 0, timeout)
+
+    def _run(
+        self,
+        image: Image,
+        context: EventContext,
+        memo: PredictionMemo | None,
+        state: PipelineState | None,
+        submitted: list[str] | None,
+    ) -> list[Event]:
         answers = memo or PredictionMemo()
         if state is not None:
             state.frames += 1

@@ -19,6 +19,8 @@ from siwatsystem.pipeline.warnings import warnings_of
 log = logging.getLogger(__name__)
 
 SPEC_FILE = "pipeline.json"
+LAST_RUN_SEC = 3.0
+"""Longest wait for a picture under way when a pipeline is closed."""
 BARE_SUFFIXES = (".pt", ".onnx")
 
 
@@ -40,7 +42,10 @@ class OpenPipeline:
         self._gate = gate
 
     def close(self) -> None:
+        """Give everything back, once the pictures under way are done: they still use the models."""
         self.pipeline.on_picture = None
+        if not self.pipeline.wait_idle(LAST_RUN_SEC):
+            log.warning("%s: closed with a picture under way", self.pipeline.spec.pipeline.model_id)
         if self._gate is not None:
             self._gate.close()
         release_models(self.pipeline.models, self._registry, self._owner)

@@ -16,18 +16,17 @@ from siwatsystem.embedded import process
 from siwatsystem.embedded.process import Account
 from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import TargetUnavailable
-from tests.servers import until
+from tests.servers import open_folder, until
 
 Open = Callable[[Path], EmbeddedServers]
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """A folder that the servers' user may enter."""
-    for part in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        part.chmod(0o755)
-    return tmp_path
+    with open_folder() as found:
+        yield found
 
 
 @pytest.fixture
@@ -144,14 +143,11 @@ def test_a_half_made_cluster_and_a_stale_pid_file_are_no_hindrance(folder: Path,
     servers.close()
 
 
-def test_a_folder_that_the_user_may_not_enter_is_known(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
+def test_a_folder_that_the_user_may_not_enter_is_known(folder: Path) -> None:
+    closed = folder / "closed"
     closed.mkdir(mode=0o700)
     stranger = Account(65534, 65534)
     assert not process.reachable(closed / "data", stranger)
     assert process.reachable(closed / "data", Account())
     closed.chmod(0o711)
-    tmp_path.chmod(0o711)
-    tmp_path.parent.chmod(0o711)
-    tmp_path.parent.parent.chmod(0o711)
     assert process.reachable(closed / "data", stranger)
