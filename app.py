@@ -11,4 +11,4 @@ except InvalidSetting as error:
 if __name__ == "__main__":
     from siwatsystem.commands.serve import serve
 
-    raise SystemExit(serve(app))
+    serve(app)

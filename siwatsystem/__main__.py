@@ -15,7 +15,7 @@ def _about() -> None:
 @app.command("serve")
 def _serve() -> None:
     """Run the worker (settings: config.json and SIWAT_* variables)."""
-    raise typer.Exit(serve.serve())
+    serve.serve()
 
 
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)

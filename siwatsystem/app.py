@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from siwatsystem import __version__, logs
 from siwatsystem.config import Settings, load_settings
+from siwatsystem.errors import InvalidSetting
 from siwatsystem.routes import dashboard, documents, health, image, metrics, websocket
 from siwatsystem.routes.access import AccessMiddleware
 from siwatsystem.worker import Worker
@@ -40,13 +41,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings: Settings = app.state.settings
-    logs.set_up(settings.logs, settings.data_dir)
-    if not app.state.configured_server:
-        log.warning(SERVER_LACKS)
-    if settings.control_token is None:
-        log.warning("no control token is set: whoever reaches this worker may command it")
-    worker = app.state.worker = Worker(settings)
-    await worker.start()
+    try:
+        logs.set_up(settings.logs, settings.data_dir)
+        if not app.state.configured_server:
+            log.warning(SERVER_LACKS)
+        if settings.control_token is None:
+            log.warning("no control token is set: whoever reaches this worker may command it")
+        worker = app.state.worker = Worker(settings)
+        await worker.start()
+    except (InvalidSetting, OSError) as error:
+        # Told in one line by whoever started the server; a traceback would hide it.
+        app.state.startup_error = (
+            getattr(error, "message", None) or f"data_dir = {settings.data_dir}: {error}"
+        )
+        raise
     log.info("worker %s is ready", __version__)
     try:
         yield

@@ -73,7 +73,7 @@ class Connections:
         metrics.CONNECTIONS.set(len(self._open))
         self._late(connection.outbound.drain())
         self._patches.lost(connection.id)
-        self.flush_patches()
+        self.flush_soon()
 
     def reply(self, connection: Connection, message: Outgoing) -> None:
         if isinstance(message, ErrorMessage):
@@ -132,15 +132,21 @@ class Connections:
     def answered(self, connection: Connection, session_id: int | str | None, success: bool) -> bool:
         """The backend's answer to a patch; whether there was one under way."""
         known = self._patches.answered(connection.id, session_id, success)
-        self.flush_patches()
+        self.flush_soon()
         return known
 
     def expire(self) -> None:
         """Forget patches that waited too long, and try to send the others."""
         self._patches.expire(time.monotonic())
-        self.flush_patches()
+        self.flush_soon()
 
-    def flush_patches(self) -> None:
+    def flush_soon(self) -> None:
+        """Send the patches that can be sent, a burst of reasons at once."""
+        if not self._patches_due:
+            self._patches_due = True
+            asyncio.get_running_loop().call_later(PATCH_DELAY_SEC, self._flush)
+
+    def _flush(self) -> None:
         self._patches_due = False
         for number, message in self._patches.due(self._connection_of, time.monotonic()):
             connection = self.get(number)
@@ -156,9 +162,8 @@ class Connections:
                 self._patches.late(
                     item.display_id, item.session_id, item.attributes, item.captured_at, time.monotonic()
                 )
-        if any_session and not self._patches_due:
-            self._patches_due = True
-            asyncio.get_running_loop().call_later(PATCH_DELAY_SEC, self.flush_patches)
+        if any_session:
+            self.flush_soon()
 
 
 def error_message(

@@ -22,6 +22,8 @@ from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 log = logging.getLogger(__name__)
 
 USER = "worker"
+OPENED_AT_A_TIME = 2
+"""Archives whose models are exported and compiled at a time: that takes cores and memory."""
 
 
 class Engine:
@@ -32,6 +34,7 @@ class Engine:
         self._on_problem = on_problem
         self._open: dict[int, OpenPipeline] = {}
         self._lock = threading.Lock()
+        self._opening = threading.Semaphore(OPENED_AT_A_TIME)
 
     def start(self) -> None:
         """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them."""
@@ -55,7 +58,8 @@ class Engine:
         if self._settings.require_signature:
             raise ModelRefused("require_signature is set, and this version cannot check signatures")
         folder = self.archives.get(key.model_id, key.url, _user(key))
-        opened = open_pipeline(folder, self.registry, self.outbox, self._branches, self._settings.runtime)
+        with self._opening:
+            opened = open_pipeline(folder, self.registry, self.outbox, self._branches, self._settings.runtime)
         with self._lock:
             self._open[id(opened.pipeline)] = opened
         return opened.pipeline

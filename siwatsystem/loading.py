@@ -10,23 +10,34 @@ import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from siwatsystem.config import Settings
+from siwatsystem.download import bare_url
 from siwatsystem.errors import ModelError, ModelInvalid, SiwatError
 from siwatsystem.pipeline.executor import Pipeline
 
 log = logging.getLogger(__name__)
 
-LOADER_THREADS = 4
+LOADER_THREADS = 32
+"""Archives fetched at a time: a server that answers slowly holds up nobody else's."""
 LONGEST_WAIT_SEC = 60.0
 
 
-class PipelineKey(NamedTuple):
-    """What makes two subscriptions share a pipeline."""
+@dataclass(frozen=True, slots=True)
+class PipelineKey:
+    """What makes two subscriptions share a pipeline: model id and URL, its query aside.
+
+    The query may be a signature, which is another one for every subscription.
+    """
 
     model_id: int | str
-    url: str
+    bare: str
+    url: str = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, model_id: int | str, url: str) -> "PipelineKey":
+        return cls(model_id, bare_url(url), url)
 
 
 class Opener(Protocol):
@@ -61,6 +72,7 @@ class PipelineLoader:
         self._on_change = on_change
         self._loaded: dict[PipelineKey, Loaded] = {}
         self._threads = ThreadPoolExecutor(LOADER_THREADS, thread_name_prefix="load")
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="unload")
 
     def acquire(self, key: PipelineKey) -> Loaded:
         """The pipeline of `key`, whose loading begins now if nobody had it."""
@@ -68,6 +80,7 @@ class PipelineLoader:
         if entry is None:
             entry = self._loaded[key] = Loaded(key)
             entry.task = asyncio.create_task(self._keep(entry), name=f"load-{key.model_id}")
+        entry.key = key  # with the newest query, should it have to be fetched again
         entry.users += 1
         return entry
 
@@ -99,13 +112,15 @@ class PipelineLoader:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._loaded.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closer.shutdown(wait=False)
 
     async def _keep(self, entry: Loaded) -> None:
         """Load `entry`, as often as it takes, then hold it until cancelled."""
         failures = 0
         while True:
+            key = entry.key
             try:
-                entry.pipeline = await self._open(entry.key)
+                entry.pipeline = await self._open(key)
             except SiwatError as error:
                 failures += 1
                 entry.error = error
@@ -120,7 +135,7 @@ class PipelineLoader:
                 await asyncio.get_running_loop().create_future()  # until the last user has gone
             finally:
                 pipeline, entry.pipeline = entry.pipeline, None
-                self._threads.submit(self._opener.close_pipeline, entry.key, pipeline)
+                self._closer.submit(self._opener.close_pipeline, key, pipeline)
 
     async def _open(self, key: PipelineKey) -> Pipeline:
         job = self._threads.submit(self._open_blocking, key)
@@ -145,7 +160,7 @@ class PipelineLoader:
 
     def _discard(self, key: PipelineKey, done: "Future[Pipeline]") -> None:
         if not done.cancelled() and done.exception() is None:
-            self._opener.close_pipeline(key, done.result())
+            self._closer.submit(self._opener.close_pipeline, key, done.result())
 
     async def _rest(self, error: SiwatError, failures: int) -> None:
         """Wait before the next attempt: for long after a permanent failure or too many passing ones."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from siwatsystem import metrics
 from siwatsystem.detections import Detection
+from siwatsystem.errors import PipelineFailed
 from siwatsystem.frames import Crop, Frame, clip_crop
 from siwatsystem.loading import Loaded
 from siwatsystem.pipeline.events import Event, EventContext
@@ -65,15 +66,18 @@ class AnalysisLoop:
         interval_sec: float,
         threads: ThreadPoolExecutor,
         deliver: Deliver,
+        on_failure: "Callable[[AnalysisLoop], None]",
     ) -> None:
         self.source = source
         self.loaded = loaded
         self.crop = crop
         self.members: dict[str, Member] = {}
-        self.failing: str | None = None
+        self.failing: PipelineFailed | None = None
+        """Why the newest frame could not be analysed; None once one could."""
         self._interval = interval_sec
         self._threads = threads
         self._deliver = deliver
+        self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._waiting = False
@@ -104,31 +108,56 @@ class AnalysisLoop:
         last = 0
         while True:
             frame, pipeline = await self._next(last)
-            last = frame.sequence
+            began = self._loop.time()
             members = list(self.members.values())
             try:
-                results = await self._loop.run_in_executor(
+                frame, results, error = await self._loop.run_in_executor(
                     self._threads, self._analyse, frame, pipeline, members
                 )
-            except Exception:
+                self._hand_out(frame, results)
+            except Exception as unexpected:
                 # A frame that no library could take costs itself, not the camera.
-                log.exception("a frame of %s could not be analysed", self.source.spec.label)
-                results = []
-            for member, analysis in results:
-                if self.members.get(member.subscription.identifier) is member:
-                    self._deliver(member, frame, analysis)
-            due = await self._until_due(due, members)
+                error = unexpected
+            last = frame.sequence
+            self._note(error)
+            due = await self._until_due(due, began, members)
 
-    async def _until_due(self, due: float, members: list[Member]) -> float:
-        due += self._interval
-        late = self._loop.time() - due
-        if late >= self._interval:
-            missed = int(late / self._interval)
-            due += missed * self._interval
-            for member in members:
+    def _hand_out(self, frame: Frame, results: "list[tuple[Member, Analysis]]") -> None:
+        for member, analysis in results:
+            identifier = member.subscription.identifier
+            if self.members.get(identifier) is not member:
+                continue
+            member.analysed += 1
+            metrics.FRAMES_ANALYSED.labels(identifier).inc()
+            member.seen = tuple(
+                box.shifted(*analysis.offset) for event in analysis.events for box in event.boxes
+            )
+            member.last = tuple({"class": event.class_name, **event.attributes} for event in analysis.events)
+            self._deliver(member, frame, analysis)
+
+    def _note(self, error: Exception | None) -> None:
+        """Tell when frames begin to fail, and when they can be analysed again; not every time."""
+        if error is None:
+            if self.failing is not None:
+                self.failing = None
+                self._on_failure(self)
+            return
+        metrics.ERRORS.labels(PipelineFailed.code).inc()
+        if self.failing is None:
+            log.error("a frame of %s could not be analysed", self.source.spec.label, exc_info=error)
+            self.failing = PipelineFailed(f"frames cannot be analysed: {type(error).__name__}: {error}")
+            self._on_failure(self)
+
+    async def _until_due(self, due: float, began: float, members: list[Member]) -> float:
+        now = self._loop.time()
+        # What came due while a frame was being analysed: a camera that sends nothing drops nothing.
+        missed = int((now - began) / self._interval)
+        for member in members:
+            if missed and self.members.get(member.subscription.identifier) is member:
                 member.dropped += missed
                 metrics.FRAMES_DROPPED.labels(member.subscription.identifier).inc(missed)
-        await asyncio.sleep(max(0.0, due - self._loop.time()))
+        due = max(due + self._interval, now)
+        await asyncio.sleep(due - now)
         return due
 
     async def _next(self, last: int) -> tuple[Frame, Pipeline]:
@@ -144,27 +173,31 @@ class AnalysisLoop:
 
     def _analyse(
         self, frame: Frame, pipeline: Pipeline, members: list[Member]
-    ) -> list[tuple[Member, Analysis]]:
-        """In a pool thread: every member's pipeline run over the frame."""
+    ) -> "tuple[Frame, list[tuple[Member, Analysis]], Exception | None]":
+        """In a pool thread: every member's pipeline run over the newest frame there is now."""
+        newest = self.source.latest
+        if newest is not None and newest.sequence > frame.sequence:
+            frame = newest  # the pool was busy, and time has gone by
         picture = frame.cropped(self.crop)
         height, width = frame.image.shape[:2]
         offset = clip_crop(self.crop, width, height)[:2] if self.crop else (0, 0)
         memo = PredictionMemo()
         results: list[tuple[Member, Analysis]] = []
+        failure: Exception | None = None
         for member in members:
-            subscription = member.subscription
-            session_id = member.session_of(subscription.display_id)
+            session_id = member.session_of(member.subscription.display_id)
             context = EventContext(
-                camera_id=subscription.identifier,
-                display_id=subscription.display_id,
+                camera_id=member.subscription.identifier,
+                display_id=member.subscription.display_id,
                 session_id=session_id,
                 captured_at=frame.captured_at,
             )
-            events = pipeline.run(picture, context, memo=memo, state=member.state)
-            member.analysed += 1
-            member.seen = tuple(box.shifted(*offset) for event in events for box in event.boxes)
-            member.last = tuple({"class": event.class_name, **event.attributes} for event in events)
-            metrics.FRAMES_ANALYSED.labels(subscription.identifier).inc()
+            try:
+                events = pipeline.run(picture, context, memo=memo, state=member.state)
+            except Exception as error:
+                # Models and libraries fail in ways that no list of errors covers; the others go on.
+                failure = error
+                continue
             results.append((member, Analysis(tuple(events), offset, session_id)))
         metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)
-        return results
+        return frame, results, failure

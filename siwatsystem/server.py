@@ -1,9 +1,14 @@
 """The configured server: uvicorn with the limits and socket options that the promises need."""
 
 import contextlib
+import logging
+import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Generator
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,6 +16,10 @@ from fastapi import FastAPI
 from siwatsystem.config import Settings
 from siwatsystem.errors import InvalidSetting
 
+log = logging.getLogger(__name__)
+
+LINGER_SEC = 0.5
+"""Time for threads to end once everything was closed."""
 LOOPBACK = "127.0.0.1"
 GRACE_SEC = 2
 """Time for open requests to end by themselves when the worker is told to stop."""
@@ -43,7 +52,7 @@ def address(settings: Settings) -> str:
 
 
 def run(app: FastAPI, settings: Settings) -> None:
-    """Serve `app` until told to stop. Raises InvalidSetting when the address cannot be had."""
+    """Serve `app` until told to stop. Raises InvalidSetting when it cannot start."""
     limits = settings.websocket
     config = uvicorn.Config(
         app,
@@ -61,8 +70,41 @@ def run(app: FastAPI, settings: Settings) -> None:
     )
     listener = listen(config.host, settings)
     app.state.configured_server = True
-    with listener:
-        Server(config).run(sockets=[listener])
+    server = Server(config)
+    # What stopped the start is told in one line; uvicorn would print its traceback as well.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not hasattr(app.state, "startup_error"))
+    try:
+        with listener:
+            server.run(sockets=[listener])
+    finally:
+        # uvicorn exits by itself where the start fails, with a status of its own.
+        failed: str | None = getattr(app.state, "startup_error", None)
+        if failed is not None:
+            raise InvalidSetting(failed) from None
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now, even where a library still holds a thread.
+
+    Everything that counts is on disk by then; a model that is being loaded, or a resolver that does
+    not answer, would otherwise keep the process for minutes.
+    """
+    deadline = time.monotonic() + LINGER_SEC
+    while (left := _lingering()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if left:
+        log.warning("ending with threads that do not: %s", ", ".join(thread.name for thread in left))
+        logging.shutdown()
+        os._exit(status)
+    raise SystemExit(status)
+
+
+def _lingering() -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.current_thread()
+    ]
 
 
 def listen(host: str, settings: Settings) -> socket.socket:

@@ -5,19 +5,23 @@ and pipelines a pool; both come back here through `call_soon_threadsafe` or an a
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+from siwatsystem import metrics
 from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
 from siwatsystem.connections import Connection, Connections, error_message
 from siwatsystem.delivery import QueuedDetection
 from siwatsystem.displays import Displays
 from siwatsystem.engine import Engine
-from siwatsystem.errors import SiwatError
+from siwatsystem.errors import Overloaded, SiwatError
 from siwatsystem.frames import Crop, Frame
 from siwatsystem.loading import Loaded, PipelineKey, PipelineLoader
 from siwatsystem.loops import Analysis, AnalysisLoop, Member
@@ -143,7 +147,12 @@ class Worker:
                     self._patch_answered(connection, command)
                 case _:
                     raise TypeError(f"no such command: {command!r}")
-        except SiwatError as error:
+        except Exception as unexpected:
+            # What a message says never ends a connection, whatever it makes us do.
+            error = unexpected
+            if not isinstance(error, SiwatError):
+                log.exception("a command failed")
+                error = SiwatError(f"the command failed: {type(unexpected).__name__}")
             refusal = error_message(error.code, error.message, identifier=identifier, legacy=legacy)
             self.connections.reply(connection, refusal)
 
@@ -154,15 +163,21 @@ class Worker:
         if before is not None and before is not connection:
             self.connections.hand_over(before, identifier)
         self.connections.forget_told(connection, identifier)
-        self._change(changes)
+        try:
+            self._change(changes)
+        except (RuntimeError, OSError) as error:
+            # No thread or descriptor is to be had: what cannot run is not subscribed.
+            self._change(self.subscriptions.unsubscribe(connection.id, identifier))
+            raise Overloaded(f"the camera could not be opened: {error}") from error
         key = self._of.get(identifier)
         if key is not None:
             loop = self._loops[key]
+            loop.loaded.key = PipelineKey.of(subscription.model_id, subscription.model_url)
             self.loader.retry(loop.loaded)
             loop.source.retry()
             self._tell_problems(connection, identifier, loop)
         self._dirty_report(connection.id)
-        self.connections.flush_patches()
+        self.connections.flush_soon()
 
     def _patch(self, connection: Connection, command: PatchSessionIn) -> None:
         success, message = True, "merged"
@@ -187,9 +202,6 @@ class Worker:
         for subscription in changes.ended:
             self._end(subscription)
         for old, new in changes.changed:
-            holder = self.connections.get(self.subscriptions.holder(new.identifier))
-            if holder is not None:
-                self.connections.hand_over(holder, old.identifier)
             self._replace(old, new)
         for subscription in changes.begun:
             self._begin(subscription)
@@ -197,12 +209,18 @@ class Worker:
             self._dirty_report(number)
 
     def _begin(self, subscription: Subscription) -> None:
-        member = Member(subscription, self.displays.session_of)
-        loop = self._loop_of(subscription)
-        loop.members[subscription.identifier] = member
+        key = _loop_key(subscription)
+        loop = self._loops.get(key) or self._start_loop(key, subscription)
+        loop.members[subscription.identifier] = Member(subscription, self.displays.session_of)
+        self._of[subscription.identifier] = key
 
     def _end(self, subscription: Subscription) -> None:
-        self._leave(self._of.pop(subscription.identifier), subscription.identifier)
+        key = self._of.pop(subscription.identifier, None)
+        if key is not None:
+            self._leave(key, subscription.identifier)
+        for series in (metrics.FRAMES_ANALYSED, metrics.FRAMES_DROPPED):
+            with contextlib.suppress(KeyError):
+                series.remove(subscription.identifier)
 
     def _leave(self, key: LoopKey, identifier: str) -> None:
         """Take a subscription out of its loop, which ends with its last one."""
@@ -216,28 +234,30 @@ class Worker:
 
     def _replace(self, old: Subscription, new: Subscription) -> None:
         """Begin before ending, so that a source or pipeline both use is not restarted."""
-        previous = self._of.pop(old.identifier)
-        if previous == _loop_key(new):
-            self._of[new.identifier] = previous
+        previous = self._of.get(old.identifier)
+        if previous is not None and previous == _loop_key(new):
             self._loops[previous].members[new.identifier].subscription = new
             return
+        holder = self.connections.get(self.subscriptions.holder(new.identifier))
+        if holder is not None:
+            self.connections.hand_over(holder, old.identifier)
         self._begin(new)
-        self._leave(previous, old.identifier)
+        if previous is not None:
+            self._leave(previous, old.identifier)
 
-    def _loop_of(self, subscription: Subscription) -> AnalysisLoop:
-        key = _loop_key(subscription)
-        self._of[subscription.identifier] = key
-        loop = self._loops.get(key)
-        if loop is None:
-            loop = self._loops[key] = AnalysisLoop(
-                self.pool.acquire(subscription.source),
-                self.loader.acquire(PipelineKey(subscription.model_id, subscription.model_url)),
-                subscription.crop,
-                interval_sec=self.settings.analysis_interval_sec,
-                threads=self.threads,
-                deliver=self._deliver,
-            )
-            loop.start()
+    def _start_loop(self, key: LoopKey, subscription: Subscription) -> AnalysisLoop:
+        source = self.pool.acquire(subscription.source)
+        loaded = self.loader.acquire(PipelineKey.of(subscription.model_id, subscription.model_url))
+        loop = self._loops[key] = AnalysisLoop(
+            source,
+            loaded,
+            subscription.crop,
+            interval_sec=self.settings.analysis_interval_sec,
+            threads=self.threads,
+            deliver=self._deliver,
+            on_failure=self._changed,
+        )
+        loop.start()
         return loop
 
     # --- what was seen ---------------------------------------------------------------------------
@@ -272,18 +292,26 @@ class Worker:
         self._loop.call_soon_threadsafe(self._tell_problem, problem)
 
     def _tell_problem(self, problem: Problem) -> None:
-        """An outage concerns everybody; what was refused, whom it was made for."""
-        holder = None if problem.subscription is None else self.subscriptions.holder(problem.subscription)
-        one = self.connections.get(holder)
+        """An outage concerns everybody; what was refused, only whom it was made for."""
+        named = None if problem.subscription is None else self.subscriptions.get(problem.subscription)
         message = error_message(
-            problem.code, problem.message, identifier=problem.subscription, resolved=problem.ended
+            problem.code,
+            problem.message,
+            identifier=problem.subscription,
+            legacy=named is not None and named.legacy,
+            resolved=problem.ended,
         )
-        for connection in [one] if one is not None else self.connections.all():
-            self.connections.reply(connection, message)
+        if problem.subscription is None:
+            for connection in self.connections.all():
+                self.connections.reply(connection, message)
+            return
+        holder = self.connections.get(self.subscriptions.holder(problem.subscription))
+        if holder is not None:
+            self.connections.reply(holder, message)
 
-    def _changed(self, what: Source | Loaded) -> None:
+    def _changed(self, what: Source | Loaded | AnalysisLoop) -> None:
         for loop in self._loops.values():
-            if loop.source is not what and loop.loaded is not what:
+            if what not in (loop, loop.source, loop.loaded):
                 continue
             loop.nudge()
             for identifier in loop.members:
@@ -303,6 +331,10 @@ class Worker:
             self.connections.tell(connection, subscription, "model", loaded.error)
         elif loaded.pipeline is not None:
             self.connections.end(connection, subscription, "model", "the model is ready")
+        if loop.failing is not None:
+            self.connections.tell(connection, subscription, "pipeline", loop.failing)
+        else:
+            self.connections.end(connection, subscription, "pipeline", "frames are analysed again")
 
     # --- reports ---------------------------------------------------------------------------------
 
@@ -325,7 +357,7 @@ class Worker:
         loop = self.loop_of(subscription.identifier)
         member = None if loop is None else loop.members.get(subscription.identifier)
         frame = None if loop is None else loop.source.latest
-        error = None if loop is None else loop.source.error or loop.loaded.error
+        error = None if loop is None else loop.source.error or loop.loaded.error or loop.failing
         return {
             "identifier": subscription.identifier,
             "model_name": subscription.model_name,
@@ -370,16 +402,20 @@ class Worker:
         """Every two seconds: the regular reports, the ends of grace, the patches that wait."""
         while True:
             await asyncio.sleep(self.settings.websocket.state_interval_sec)
-            try:
-                self.usage = self.usage_meter.read()
-                self._change(self.subscriptions.expire(time.monotonic()))
-                self.connections.expire()
-                for connection in self.connections.all():
-                    self._report_now(connection)
-            except Exception:
-                log.exception("a state report failed")
+            self.usage = await asyncio.to_thread(self.usage_meter.read)
+            steps: list[Callable[[], None]] = [self._expire, self.connections.expire]
+            steps += [partial(self._report_now, connection) for connection in self.connections.all()]
+            for step in steps:
+                try:
+                    step()
+                except Exception:
+                    # One report that fails must not cost the others theirs.
+                    log.exception("a regular step failed")
+
+    def _expire(self) -> None:
+        self._change(self.subscriptions.expire(time.monotonic()))
 
 
 def _loop_key(subscription: Subscription) -> LoopKey:
-    key = PipelineKey(subscription.model_id, subscription.model_url)
+    key = PipelineKey.of(subscription.model_id, subscription.model_url)
     return subscription.source, key, subscription.crop

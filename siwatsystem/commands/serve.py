@@ -1,6 +1,7 @@
 """`siwat serve`: the worker."""
 
 import sys
+from typing import NoReturn
 
 from fastapi import FastAPI
 
@@ -8,8 +9,8 @@ from siwatsystem.config import Settings
 from siwatsystem.errors import InvalidSetting
 
 
-def serve(app: FastAPI | None = None) -> int:
-    """Run the worker until SIGTERM or SIGINT. Returns the exit status: 0, or 2 for a bad setting."""
+def serve(app: FastAPI | None = None) -> NoReturn:
+    """Run the worker until SIGTERM or SIGINT. Exits with status 0, or 2 for a bad setting."""
     from siwatsystem import server
     from siwatsystem.app import create_app
 
@@ -19,5 +20,5 @@ def serve(app: FastAPI | None = None) -> int:
         server.run(served, settings)
     except InvalidSetting as error:
         print(f"siwat: {error.message}", file=sys.stderr)
-        return 2
-    return 0
+        server.leave(2)
+    server.leave(0)

@@ -43,14 +43,17 @@ def needed_role(kind: str, path: str) -> Role:
 
 
 def roles_of(token: str | None, settings: Settings) -> frozenset[Role]:
-    """The roles that a bearer token gives; without any token configured, all of them."""
-    if settings.control_token is None and settings.view_token is None:
-        return frozenset({"open", "view", "control"})
+    """The roles that a bearer token gives. What no token guards, everybody may."""
     if token is not None and _same(token, settings.control_token):
         return frozenset({"open", "view", "control"})
+    roles: set[Role] = {"open"}
+    if settings.control_token is None:
+        roles.add("control")
+    if settings.control_token is None and settings.view_token is None:
+        roles.add("view")
     if token is not None and _same(token, settings.view_token):
-        return frozenset({"open", "view"})
-    return frozenset({"open"})
+        roles.add("view")
+    return frozenset(roles)
 
 
 def same_origin(headers: Headers) -> bool:

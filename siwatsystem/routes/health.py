@@ -33,29 +33,26 @@ class Health(BaseModel):
 async def health(request: Request) -> Health:
     """Always 200 while the worker lives; `status` and `problems` tell the rest."""
     worker = worker_of(request)
-    settings = worker.settings
     subscriptions = worker.subscriptions.all()
-    problems = _problems(worker)
+    outbox = worker.engine.status()
+    problems = [*_problems(worker), *outbox["degraded"]]
     return Health(
         status="degraded" if problems else "ok",
         version=__version__,
         uptime_sec=round(time.time() - worker.started_at, 1),
-        open=settings.control_token is None,
+        open=worker.settings.control_token is None,
         subscriptions=len(subscriptions),
         online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
         precision=worker.precisions(),
-        outbox=worker.engine.status(),
+        outbox=outbox,
         problems=problems,
     )
 
 
 def _problems(worker: Worker) -> list[str]:
-    problems: list[str] = []
-    for loop in worker.loops():
-        names = ", ".join(loop.members)
-        if loop.source.error is not None:
-            problems.append(f"{names}: {loop.source.error.message}")
-        if loop.loaded.error is not None:
-            problems.append(f"{names}: {loop.loaded.error.message}")
-    degraded: list[str] = worker.engine.status()["degraded"]
-    return problems + degraded
+    return [
+        f"{', '.join(loop.members)}: {error.message}"
+        for loop in worker.loops()
+        for error in (loop.source.error, loop.loaded.error, loop.failing)
+        if error is not None
+    ]

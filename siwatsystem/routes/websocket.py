@@ -34,14 +34,27 @@ async def websocket(socket: WebSocket) -> None:
             # The last answers say why.
             await asyncio.wait({sender}, timeout=worker.settings.websocket.send_timeout_sec)
     finally:
-        worker.disconnect(connection)
         for task in (sender, reader):
             task.cancel()
-        await asyncio.gather(sender, reader, return_exceptions=True)
-        reason = connection.close
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
-            code, text = (reason.code, reason.reason) if reason else (1001, "the worker ends this connection")
-            await asyncio.wait_for(socket.close(code, text), worker.settings.websocket.send_timeout_sec)
+        try:
+            worker.disconnect(connection)
+        finally:
+            await _end(sender, reader)
+            await _close(worker, connection, socket)
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Wait for both tasks; what ended one unexpectedly must not go unnoticed."""
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            log.error("a connection's task failed", exc_info=ended)
+
+
+async def _close(worker: Worker, connection: Connection, socket: WebSocket) -> None:
+    reason = connection.close
+    code, text = (reason.code, reason.reason) if reason else (1001, "the worker ends this connection")
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        await asyncio.wait_for(socket.close(code, text), worker.settings.websocket.send_timeout_sec)
 
 
 async def _read(worker: Worker, connection: Connection, socket: WebSocket) -> None:

@@ -108,7 +108,7 @@ def test_a_crop_is_what_the_image_shows_and_boxes_stay_in_full_frame_pixels(
 def test_displays_share_a_source_and_one_can_be_replaced_by_a_snapshot_camera(
     client: Client, running: WorkerProcess, station: Station, archives: Shelf
 ):
-    model = archives.url("demo.mpta")
+    model, before = archives.url("demo.mpta"), archives.requests.count("/demo.mpta")
     for number in (1, 2):
         client.subscribe(f"display-{number};shared", rtspUrl=station.camera(1), modelUrl=model)
     for number in (1, 2):
@@ -126,7 +126,7 @@ def test_displays_share_a_source_and_one_can_be_replaced_by_a_snapshot_camera(
     detection = seen["data"]["detection"]
     both = cars_of(CLIPS[-1].with_suffix(".json")) | cars_of(CLIPS[1].with_suffix(".json"))
     assert (detection["carBrand"], detection["bodyType"]) in both
-    assert archives.requests.count("/demo.mpta") <= 2
+    assert archives.requests.count("/demo.mpta") - before <= 1
 
 
 def test_after_unsubscribe_nothing_more_comes(client: Client, station: Station, archives: Shelf):

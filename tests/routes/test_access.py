@@ -83,6 +83,14 @@ def test_with_only_a_control_token_looking_needs_it_too():
     assert client(only).get("/metrics", headers=bearer("command")).status_code == 200
 
 
+def test_with_only_a_view_token_commands_are_open_and_looking_is_not():
+    only = Settings.model_validate({"view_token": "look"})
+    assert client(only).get("/metrics").status_code == 401
+    assert client(only).get("/metrics", headers=bearer("look")).status_code == 200
+    with client(only).websocket_connect("/") as socket:
+        assert socket.receive_text() == "hello"
+
+
 def test_without_tokens_everything_is_open():
     open_worker = Settings.model_validate({})
     assert client(open_worker).get("/metrics").status_code == 200
