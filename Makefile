@@ -48,6 +48,7 @@ docs: setup
 bench: setup
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.pipeline
+	$(BIN)/python -m bench.start
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .ruff_cache

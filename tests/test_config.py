@@ -2,8 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from siwatsystem.commands.documents import settings_page
+from siwatsystem.commands.documents import pipeline_schema, settings_page
 from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
 
@@ -76,6 +77,9 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ({"port": 70000}, r"port = 70000"),
         ({"streams": {"read_timeout_sec": 0}}, r"streams\.read_timeout_sec = 0"),
         ({"runtime": {"precision": "sloppy"}}, r"runtime\.precision = 'sloppy': .*'auto', 'exact' or 'fast'"),
+        ({"streams": {"networks": ["10.0.0.0/33"]}}, r"streams\.networks\.0 = '10\.0\.0\.0/33': .*network"),
+        ({"streams": {"networks": ["::/0", "lan"]}}, r"streams\.networks\.1 = 'lan': .*192\.168\.0\.0/16"),
+        ({"streams": {"schemes": ["rtsp", "ftp"]}}, r"streams\.schemes\.1 = 'ftp': .*'rtsps'.*'webcam'"),
         ({"tagret_fps": 3}, r"tagret_fps: no such setting"),
         ([1], r"must hold a JSON object, not list"),
     ],
@@ -109,6 +113,16 @@ def test_broken_json_names_the_file(tmp_path: Path):
 
 def test_the_page_of_settings_is_up_to_date():
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def test_the_schema_of_pipelines_is_up_to_date_and_takes_the_demo():
+    text = (ROOT / "docs" / "pipeline.schema.json").read_text(encoding="utf-8")
+    assert text == pipeline_schema()
+    schema = Draft202012Validator(json.loads(text))
+    demo = json.loads((ROOT / "demo" / "pipeline.json").read_text(encoding="utf-8"))
+    schema.validate(demo)
+    demo["pipeline"]["branches"][0]["minConfidence"] = "high"
+    assert not schema.is_valid(demo)
 
 
 def test_every_setting_is_described():

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from siwatsystem.config import Settings
+from siwatsystem.pipeline.node import PipelineSpec
 
 HEADER = """# Settings
 
@@ -68,8 +69,16 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(value)}`"
 
 
+def pipeline_schema() -> str:
+    """JSON Schema of pipeline.json, for editors."""
+    schema = PipelineSpec.model_json_schema(by_alias=True)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pipeline.json", **schema}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 def write(folder: Annotated[Path, typer.Option(help="Where to write")] = Path("docs")) -> None:
-    """Write docs/settings.md."""
+    """Write docs/settings.md and docs/pipeline.schema.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.md").write_text(settings_page(), encoding="utf-8")
-    print(f"wrote {folder / 'settings.md'}")
+    for name, text in {"settings.md": settings_page(), "pipeline.schema.json": pipeline_schema()}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"wrote {folder / name}")
