@@ -5,13 +5,15 @@
 Names carry their units (`_sec`, `_ms`, `_mb`).
 """
 
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -20,6 +22,19 @@ from siwatsystem.errors import InvalidSetting
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 PrecisionSetting = Literal["auto", "exact", "fast"]
+Scheme = Literal["rtsp", "rtsps", "http", "https", "webcam", "file"]
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise PydanticCustomError("network", "should be a network such as 192.168.0.0/16") from None
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""A network as CIDR; bits of the host may be set, a lone address is a network of one."""
 
 
 class Section(BaseModel):
@@ -40,11 +55,11 @@ class StreamSettings(Section):
     first_retry_sec: Seconds = 0.5
     """Wait after the first failed attempt; doubled after each further one, up to the smaller of
     `reconnect_interval_sec` and `reconnect_max_sec`."""
-    schemes: tuple[str, ...] = ("rtsp", "rtsps", "http", "https", "webcam")
+    schemes: tuple[Scheme, ...] = ("rtsp", "rtsps", "http", "https", "webcam")
     """What a camera address may begin with; `file` also needs `file_root`."""
     file_root: Path | None = None
     """Folder below which `file` addresses may be opened."""
-    networks: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
     """Networks (CIDR) that cameras must lie in; empty allows all but link-local ones."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP packets travel."""

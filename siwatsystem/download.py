@@ -9,7 +9,6 @@ import base64
 import contextlib
 import hashlib
 import http.client
-import ipaddress
 import os
 import socket
 import ssl
@@ -22,12 +21,12 @@ from urllib.request import url2pathname
 
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelDownloadFailed, ModelNotFound, ModelRefused
+from siwatsystem.networks import is_forbidden, literal_ip
 
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_THERE = (401, 403, 404, 410)
 CHUNK = 1 << 18
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,19 +240,10 @@ def _resolve(host: str, port: int) -> list[str]:
         raise OSError(f"{host} has no address ({getattr(error, 'strerror', error)})") from None
     addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
     for address in addresses:
-        if _is_refused(address):
+        ip = literal_ip(address)
+        if ip is None or is_forbidden(ip):
             raise ModelRefused(f"archives may not be fetched from {host}, whose address is {address}")
     return addresses
-
-
-def _is_refused(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if ip in NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        ip = inner or ip
-    return ip.is_link_local or ip.is_multicast
 
 
 def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:

@@ -11,10 +11,9 @@ from urllib.parse import quote, unquote
 
 from siwatsystem.config import StreamSettings
 from siwatsystem.errors import StreamRefused
+from siwatsystem.networks import IPAddress, is_forbidden, literal_ip, reached
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?")
 _WEBCAM = re.compile(r"(?:webcam:(?://)?)?(\d{1,3})")
@@ -76,36 +75,15 @@ def parse_address(url: str, settings: StreamSettings) -> Address:
     return address
 
 
-def literal_ip(host: str) -> IPAddress | None:
-    """The IP address that `host` is; None for a name, which says nothing yet."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-
-
 def check_ip(address: IPAddress, settings: StreamSettings) -> None:
-    """Refuse an IP address that must not be talked to.
-
-    Link-local addresses are refused always (the metadata services of clouds live there), others
-    where `networks` is given and none holds it.
-    """
-    address = _embedded(address)
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    """Refuse an IP address that must not be talked to: never, or because it is in none of `networks`."""
+    address = reached(address)
+    if is_forbidden(address):
         raise StreamRefused(f"{address} is not an address that cameras may have")
     if settings.networks and not any(
         address in ipaddress.ip_network(n, strict=False) for n in settings.networks
     ):
         raise StreamRefused(f"{address} is in none of the networks that cameras may be in")
-
-
-def _embedded(address: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 one leads to (mapped, NAT64, 6to4), else the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _allow_scheme(scheme: str, settings: StreamSettings) -> None:

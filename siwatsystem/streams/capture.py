@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 RELEASED = "released"
 STEADY_SEC = 10.0
 """An attempt that lasted this long was no failure to be backed off from."""
+FAULT_PAUSE_SEC = 1.0
+"""Wait after a fault of ours between two attempts."""
 
 
 class Capture:
@@ -38,6 +40,10 @@ class Capture:
         self._cutoff = Cutoff()
         self._progress_at: float | None = None
         self._resting = False
+        self._fruitless = 0
+        """Consecutive attempts without a frame."""
+        self._short = 0
+        """Consecutive brief attempts."""
         self.thread = threading.Thread(target=self._run, name=source.spec.label, daemon=True)
 
     def start(self) -> None:
@@ -64,36 +70,40 @@ class Capture:
         self.source.check(now)
 
     def _run(self) -> None:
-        fruitless = short = 0
         while not self._stopped.is_set():
-            before, began = self.source.frames, time.monotonic()
-            error = self._attempt()
-            if self._stopped.is_set():
-                break
-            if self.source.frames > before:
-                fruitless = 0
-            else:
-                fruitless += 1
-                self.source.failed(error)
-            # A camera that lets itself be opened and ends at once must not be opened in a frenzy.
-            short = short + 1 if time.monotonic() - began < STEADY_SEC else 1
-            self._pause(error, fruitless, short)
-            self.source.reconnects += 1
-            metrics.RECONNECTS.labels(self.source.spec.label).inc()
+            try:
+                self._turn()
+            except Exception:
+                # A thread that ended here would leave its camera lost for good.
+                log.exception("%s: an attempt failed", self.source.spec.label)
+                self._stopped.wait(FAULT_PAUSE_SEC)
 
-    def _pause(self, error: StreamError, fruitless: int, short: int) -> None:
-        """Wait before the next attempt: a little, long, or until somebody asks for it.
+    def _turn(self) -> None:
+        """One attempt, and the wait before the next one."""
+        before, began = self.source.frames, time.monotonic()
+        error = self._attempt()
+        if self._stopped.is_set():
+            return
+        fruitless = self.source.frames == before
+        self._fruitless = self._fruitless + 1 if fruitless else 0
+        # A camera that lets itself be opened and ends at once must not be opened in a frenzy.
+        self._short = self._short + 1 if time.monotonic() - began < STEADY_SEC else 1
+        if fruitless or error.permanent:
+            self.source.failed(error)
+        self._pause(error)
+        self.source.reconnects += 1
+        metrics.RECONNECTS.labels(self.source.spec.label).inc()
 
-        `fruitless`: consecutive attempts without a frame, `short`: consecutive brief ones.
-        """
+    def _pause(self, error: StreamError) -> None:
+        """Wait before the next attempt: a little, long, or until somebody asks for it."""
         limit = self._settings.max_retries
         if error.permanent:
             self._rest(self._settings.permanent_retry_sec)
-        elif 0 <= limit < fruitless:
-            log.warning("%s: given up after %d attempts", self.source.spec.label, fruitless)
+        elif 0 <= limit < self._fruitless:
+            log.warning("%s: given up after %d attempts", self.source.spec.label, self._fruitless)
             self._rest(None)
         else:
-            self._stopped.wait(retry_delay(max(fruitless, short), self._settings))
+            self._stopped.wait(retry_delay(max(self._fruitless, self._short), self._settings))
 
     def _rest(self, seconds: float | None) -> None:
         self._wake.clear()
@@ -122,8 +132,15 @@ class Capture:
         finally:
             self._progress_at = None
             if reader is not None:
-                reader.close()
+                self._close(reader)
         return StreamLost(self._cutoff.reason)
+
+    def _close(self, reader: Reader) -> None:
+        try:
+            reader.close()
+        except Exception:
+            # Libraries fail here on what is broken anyway; why the attempt ended must not be lost over it.
+            log.exception("%s: closing failed", self.source.spec.label)
 
     def _open(self) -> Reader:
         settings = self._settings.streams

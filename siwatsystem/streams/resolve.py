@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 from siwatsystem.config import StreamSettings
 from siwatsystem.errors import StreamUnreachable
-from siwatsystem.streams.address import check_ip, literal_ip
+from siwatsystem.networks import literal_ip
+from siwatsystem.streams.address import check_ip
 from siwatsystem.streams.cutoff import Cutoff
 
 

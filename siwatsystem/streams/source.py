@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from siwatsystem import metrics
 from siwatsystem.config import Settings
-from siwatsystem.errors import StreamError, StreamLost
+from siwatsystem.errors import StreamError, StreamLost, StreamUnreachable
 from siwatsystem.frames import Frame
 from siwatsystem.streams.latest import Latest
 from siwatsystem.streams.reader import Picture
@@ -90,9 +90,11 @@ class Source:
             listener()
 
     def failed(self, error: StreamError) -> None:
-        """An attempt that gave no frame."""
-        if self.frames and not error.permanent:
-            error = error if isinstance(error, StreamLost) else StreamLost(error.message)
+        """An attempt that gave no frame, or ended for a reason that will not pass."""
+        if not error.permanent:
+            # Only what has been there can be lost.
+            kind = StreamLost if self.frames else StreamUnreachable
+            error = error if isinstance(error, kind) else kind(error.message)
         self._tell(error, None)
 
     def check(self, now: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from siwatsystem.errors import StreamUnreachable
+from siwatsystem.errors import StreamLost, StreamUnauthorized, StreamUnreachable
 from siwatsystem.streams.pool import Source, SourcePool
 from siwatsystem.streams.reader import Opening, Picture, Reader
 from siwatsystem.streams.spec import SourceSpec
@@ -81,9 +81,70 @@ def test_a_fault_of_ours_costs_an_attempt_and_not_the_camera(start: Callable[...
 def test_a_camera_that_is_open_and_shows_nothing_is_opened_again(start: Callable[..., Source]) -> None:
     source = start(lambda _: None, picture, stale_after_sec=0.5)
     error = until(lambda: source.error, 5)
+    assert error.code == "stream_unreachable"
     assert not error.permanent
     until(lambda: source.online)
     assert source.error is None
+
+
+def test_a_stream_that_ends_before_its_first_frame_was_never_there_to_be_lost(
+    start: Callable[..., Source],
+) -> None:
+    def ends(_: Opening) -> Picture:
+        raise StreamLost("the stream has ended")
+
+    source = start(ends)
+    error = until(lambda: source.error)
+    assert (error.code, error.message) == ("stream_unreachable", "the stream has ended")
+
+
+def test_a_camera_that_locks_after_good_frames_is_told_as_locked(start: Callable[..., Source]) -> None:
+    left = [3]
+
+    def locks(opening: Opening) -> Picture:
+        if not left[0]:
+            raise StreamUnauthorized
+        left[0] -= 1
+        return picture(opening)
+
+    source = start(locks)
+    assert until(lambda: source.error).code == "stream_unauthorized"
+    assert source.frames == 3
+    time.sleep(0.5)
+    assert source.reconnects == 0
+
+
+def test_a_reader_that_cannot_be_closed_costs_nothing_more(
+    start: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close(_: Scripted) -> None:
+        raise OSError("what a library says of a broken connection")
+
+    def locked(_: Opening) -> Picture:
+        raise StreamUnauthorized
+
+    monkeypatch.setattr(Scripted, "close", close)
+    source = start(locked, picture)
+    assert until(lambda: source.error).code == "stream_unauthorized"
+    until(lambda: "closing failed" in caplog.text)
+    source.retry()
+    until(lambda: source.online)
+    assert source.error is None
+
+
+def test_a_fault_between_attempts_does_not_end_the_thread(
+    start: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: Opening) -> Picture:
+        raise StreamUnreachable("gone")
+
+    def broken(*_: object) -> float:
+        raise KeyError("what nobody expected")
+
+    monkeypatch.setattr("siwatsystem.streams.capture.retry_delay", broken)
+    source = start(fails, picture)
+    until(lambda: source.online)
+    assert "an attempt failed" in caplog.text
 
 
 def test_numbers_go_on_after_a_camera_was_opened_again(start: Callable[..., Source]) -> None:

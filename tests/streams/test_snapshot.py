@@ -212,6 +212,22 @@ def test_one_bad_picture_is_forgiven_and_many_are_a_loss(pools: MakePool) -> Non
         assert error.code == "stream_lost"
 
 
+def test_a_camera_that_is_locked_while_it_is_watched_is_told_as_locked(pools: MakePool) -> None:
+    good, locked = jpeg(), False
+
+    def serve(connection: socket.socket) -> None:
+        if connection.recv(65536):
+            connection.sendall(answer(b"", "401 Unauthorized") if locked else answer(good))
+
+    with misbehaving(serve) as port:
+        pool = pools()
+        source = pool.acquire(SourceSpec(f"http://127.0.0.1:{port}/", 100))
+        until(lambda: source.online)
+        locked = True
+        assert until(lambda: source.error).code == "stream_unauthorized"
+        assert [code for _, _, code in pool.told] == [None, "stream_unauthorized"]
+
+
 def test_the_same_picture_again_and_again_is_a_camera_that_works(pools: MakePool) -> None:
     with misbehaving(answering(answer(jpeg()))) as port:
         pool = pools(stale_after_sec=0.5)
