@@ -34,6 +34,26 @@ class Metadata:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
 
+class Described:
+    """The part of a backend that its metadata answers."""
+
+    metadata: Metadata
+
+    @property
+    def task(self) -> Task:
+        return self.metadata.task
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.metadata.names
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that pictures are brought to."""
+        return self.metadata.input_size
+
+
 def from_json(text: str) -> Metadata:
     """What `to_json` wrote. Raises ModelInvalid."""
     try:

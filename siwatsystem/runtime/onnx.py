@@ -11,9 +11,9 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid, ModelRefused
 from siwatsystem.frames import Image
-from siwatsystem.runtime.backend import Picture, Precision, Task
+from siwatsystem.runtime.backend import Picture, Precision
 from siwatsystem.runtime.devices import use_cuda
-from siwatsystem.runtime.metadata import Metadata, from_ultralytics
+from siwatsystem.runtime.metadata import Described, Metadata, from_ultralytics
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
@@ -21,7 +21,7 @@ from siwatsystem.runtime.task import task_of
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-class OnnxBackend:
+class OnnxBackend(Described):
     """A network in an ONNX Runtime session; two threads may call `infer` at a time."""
 
     runtime = "onnx"
@@ -42,18 +42,6 @@ class OnnxBackend:
         self._task = task_of(self.metadata)
         shape = (np.array(self.metadata.mean, np.float32), np.array(self.metadata.std, np.float32))
         self._mean, self._std = (values.reshape(3, 1, 1) for values in shape)
-
-    @property
-    def task(self) -> Task:
-        return self.metadata.task
-
-    @property
-    def names(self) -> dict[int, str]:
-        return self.metadata.names
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        return self.metadata.input_size
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture, in order. Raises RuntimeError where ONNX Runtime fails."""

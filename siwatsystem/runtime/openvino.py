@@ -13,9 +13,9 @@ from typing import Any
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
-from siwatsystem.runtime.backend import Picture, Precision, Task
+from siwatsystem.runtime.backend import Picture, Precision
 from siwatsystem.runtime.detect import Detect
-from siwatsystem.runtime.metadata import Metadata
+from siwatsystem.runtime.metadata import Described, Metadata
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
 
@@ -24,7 +24,7 @@ _ANY_SIZE = (-1, -1)
 _USUAL_PICTURE = 1080, 1920
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(Described):
     """One network on this machine's processor. `infer` may be called by two threads at a time."""
 
     runtime = "openvino"
@@ -49,18 +49,6 @@ class OpenVINOBackend:
         self._compiled: dict[tuple[int, int], Any] = {}
         self._idle: dict[tuple[int, int], list[Any]] = {}
         self._compile_first()
-
-    @property
-    def task(self) -> Task:
-        return self.metadata.task
-
-    @property
-    def names(self) -> dict[int, str]:
-        return self.metadata.names
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        return self.metadata.input_size
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture. Raises RuntimeError where OpenVINO fails."""

@@ -12,10 +12,10 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
-from siwatsystem.runtime.backend import Picture, Precision, Task
+from siwatsystem.runtime.backend import Picture, Precision
 from siwatsystem.runtime.devices import use_cuda
 from siwatsystem.runtime.groups import infer_grouped
-from siwatsystem.runtime.metadata import Metadata, from_ultralytics
+from siwatsystem.runtime.metadata import Described, Metadata, from_ultralytics
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
@@ -23,7 +23,7 @@ from siwatsystem.runtime.task import task_of
 _MAX_HEADER = 1 << 20
 
 
-class TensorRTBackend:
+class TensorRTBackend(Described):
     """An engine on the first GPU. Its precision is the one it was built in."""
 
     runtime = "tensorrt"
@@ -46,18 +46,6 @@ class TensorRTBackend:
         self._task = task_of(self.metadata)
         self._device: Any = torch.device("cuda:0")
         self._network: Any = AutoBackend(model=str(path), device=self._device, verbose=False)
-
-    @property
-    def task(self) -> Task:
-        return self.metadata.task
-
-    @property
-    def names(self) -> dict[int, str]:
-        return self.metadata.names
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        return self.metadata.input_size
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture, in order. Raises RuntimeError where TensorRT fails."""

@@ -8,9 +8,10 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
-from siwatsystem.runtime.backend import Picture, Precision, Task
+from siwatsystem.runtime.backend import Picture, Precision
 from siwatsystem.runtime.devices import use_cuda
 from siwatsystem.runtime.groups import infer_grouped
+from siwatsystem.runtime.metadata import Described
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.task import task_of
 from siwatsystem.runtime.weights import load_checkpoint
@@ -18,7 +19,7 @@ from siwatsystem.runtime.weights import load_checkpoint
 GPU_BATCH = 16
 
 
-class TorchBackend:
+class TorchBackend(Described):
     """A network of torch. Pictures that need the same input size go through it together."""
 
     runtime = "torch"
@@ -47,18 +48,6 @@ class TorchBackend:
         self._network: Any = network.half() if precision == "fast" else network.float()
         for parameter in self._network.parameters():
             parameter.requires_grad = False
-
-    @property
-    def task(self) -> Task:
-        return self.metadata.task
-
-    @property
-    def names(self) -> dict[int, str]:
-        return self.metadata.names
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        return self.metadata.input_size
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture, in order. Raises RuntimeError where torch fails."""
