@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from siwatsystem import __version__, logs
 from siwatsystem.config import Settings, load_settings
@@ -24,7 +25,9 @@ SERVER_LACKS = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The worker's ASGI application. Raises InvalidSetting for a bad setting."""
     chosen = settings or load_settings()
-    app = FastAPI(
+    # Its documentation page brings its own assets: stations have no internet.
+    app = FastAPIOffline(
+        redoc_url=None,
         title="Detector worker",
         version=__version__,
         description="Reads cameras, runs pipelines on them, and tells a backend what it saw.",

@@ -8,6 +8,7 @@ Names carry their units (`_sec`, `_ms`, `_mb`).
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -298,7 +299,10 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
     except ValidationError as error:
         raise InvalidSetting(describe(error)) from None
     except SettingsError as error:
-        raise InvalidSetting(f"{error}: a section is given as JSON or one variable per key") from None
+        section = re.search(r'field "(\w+)"', str(error))
+        prefix = f"SIWAT_{section[1].upper()}" if section else "SIWAT_"
+        names = ", ".join(sorted(name for name in os.environ if name.upper().startswith(prefix)))
+        raise InvalidSetting(f'{names}: not JSON; a list is written as ["one", "two"]') from None
 
 
 def _read(file: Path) -> dict[str, Any]:

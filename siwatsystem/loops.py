@@ -144,8 +144,12 @@ class AnalysisLoop:
             return
         metrics.ERRORS.labels(PipelineFailed.code).inc()
         if self.failing is None:
-            log.error("a frame of %s could not be analysed", self.source.spec.label, exc_info=error)
-            self.failing = PipelineFailed(f"frames cannot be analysed: {type(error).__name__}: {error}")
+            log.error(
+                "a frame of %s could not be analysed: %s", self.source.spec.label, error, exc_info=error
+            )
+            known = isinstance(error, PipelineFailed)
+            text = f"frames cannot be analysed: {type(error).__name__}: {error}"
+            self.failing = error if known else PipelineFailed(text)
             self._on_failure(self)
 
     async def _until_due(self, due: float, began: float, members: list[Member]) -> float:
@@ -178,8 +182,11 @@ class AnalysisLoop:
         newest = self.source.latest
         if newest is not None and newest.sequence > frame.sequence:
             frame = newest  # the pool was busy, and time has gone by
-        picture = frame.cropped(self.crop)
         height, width = frame.image.shape[:2]
+        if self.crop is not None and (self.crop[0] >= width or self.crop[1] >= height):
+            error = PipelineFailed(f"the crop lies outside the camera's picture of {width}×{height}")
+            return frame, [], error
+        picture = frame.cropped(self.crop)
         offset = clip_crop(self.crop, width, height)[:2] if self.crop else (0, 0)
         memo = PredictionMemo()
         results: list[tuple[Member, Analysis]] = []

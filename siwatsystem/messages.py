@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictStr,
     TypeAdapter,
     ValidationError,
@@ -37,10 +38,12 @@ def _need_type(schema: dict[str, Any]) -> None:
 
 
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
-Identifier = Annotated[str, Field(min_length=1, max_length=256)]
-Text = Annotated[StrictStr, Field(max_length=256)]
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+"""Names go into logs, keys, metrics and PostgreSQL: no control characters."""
+Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=PRINTABLE)]
+Text = Annotated[StrictStr, Field(max_length=256, pattern=PRINTABLE)]
 SessionId = Whole | Text | None
-ModelId = Whole | Annotated[StrictStr, Field(min_length=1, max_length=256)]
+ModelId = Whole | Annotated[StrictStr, Field(min_length=1, max_length=256, pattern=PRINTABLE)]
 Url = Annotated[str, Field(max_length=4096)]
 Usage = Annotated[float, Field(ge=0, le=100)]
 CropEdge = Annotated[Whole, Field(ge=-(2**31), lt=2**31)]
@@ -162,7 +165,7 @@ class PatchSessionIn(Message):
 
 class PatchResultPayload(Message):
     session_id: SessionId = Field(alias="sessionId")
-    success: bool
+    success: StrictBool
     message: str | None = ""
 
 
@@ -343,15 +346,25 @@ def _deeper(value: object, most: int) -> bool:
 
 def describe(error: ValidationError) -> str:
     """The first few mistakes, each with its path and what is allowed."""
-    parts: list[str] = []
-    for item in error.errors(include_url=False)[:4]:
-        path = ".".join(str(part) for part in item["loc"][1:]) or "message"
+    reasons: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        path = ".".join(str(part) for part in item["loc"][1:] if _is_key(part)) or "message"
         reason = item["msg"].removeprefix("Value error, ")
-        given = "" if item["type"] in ("missing", "value_error") else f" (not {shorten(item['input'])})"
-        line = f"{path}: {reason}{given}"
-        if line not in parts:
-            parts.append(line)
-    return "; ".join(parts)
+        if item["type"] == "string_pattern_mismatch":
+            reason = "Control characters are not allowed"
+        known = reasons.setdefault(path, [])
+        if reason not in known:
+            known.append(reason)
+        if item["type"] not in ("missing", "value_error"):
+            given[path] = f" (not {shorten(item['input'])})"
+    lines = [f"{path}: {' or '.join(texts)}{given.get(path, '')}" for path, texts in reasons.items()]
+    return "; ".join(lines[:4])
+
+
+def _is_key(part: str | int) -> bool:
+    """Whether a step of pydantic's path is the message's own, not the name of a kind in a union."""
+    return isinstance(part, int) or (part.isidentifier() and part not in ("int", "str", "float", "bool"))
 
 
 def shorten(value: object, most: int = 60) -> str:

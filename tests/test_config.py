@@ -98,6 +98,12 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch):
         load_settings()
 
 
+def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIWAT_STREAMS__NETWORKS", "nonsense")
+    with pytest.raises(InvalidSetting, match="SIWAT_STREAMS__NETWORKS: not JSON; a list is written as"):
+        load_settings()
+
+
 def test_a_token_is_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     with pytest.raises(InvalidSetting) as caught:
         load_settings(write(tmp_path / "config.json", {"control_token": 12345}))

@@ -196,6 +196,20 @@ def test_a_bad_camera_is_told_and_costs_nobody_else(
     still_well(well)
 
 
+def test_a_crop_outside_the_picture_is_told(
+    running: WorkerProcess, well: Client, station: Station, archives: Shelf
+):
+    with running.client() as client:
+        crop = {"cropX1": 5000, "cropY1": 5000, "cropX2": 6000, "cropY2": 6000}
+        client.subscribe("display-7;x", rtspUrl=station.camera(0), modelUrl=archives.url("demo.mpta"), **crop)
+        error = client.until_error("pipeline_failed")
+        assert "1280×720" in error["error"]
+        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-7;x"}})
+        client.collect(0.3)
+    assert 'subscription="display-7;x"' not in running.get("/metrics")[1].decode()
+    still_well(well)
+
+
 def test_more_cameras_than_allowed_are_refused(
     running: WorkerProcess, well: Client, station: Station, archives: Shelf
 ):
