@@ -169,12 +169,12 @@ class WebSocketSettings(Section):
     """Bad messages that are answered at once."""
     detections_per_subscription: Annotated[int, Field(ge=1)] = 16
     """Detections that wait for a slow client; older ones go the `patchSession` way."""
-    queue_kb: Annotated[int, Field(ge=16)] = 128
+    queue_kb: Annotated[int, Field(ge=16)] = 64
     """Kilobytes of detections and answers that wait for one client, beside what the kernel holds."""
     send_timeout_sec: Seconds = 5.0
     """A client that takes no byte for this long is cut."""
-    send_buffer_kb: Annotated[int, Field(ge=4)] = 64
-    """Kernel buffer for one client."""
+    send_buffer_kb: Annotated[int, Field(ge=4)] = 32
+    """Kernel buffer for one client; Linux doubles it. With the queue and the server's own 64: 256 at most."""
     max_connections: Annotated[int, Field(ge=1)] = 256
     """Connections open at a time."""
 

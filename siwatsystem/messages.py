@@ -350,15 +350,18 @@ def describe(error: ValidationError) -> str:
     given: dict[str, str] = {}
     for item in error.errors(include_url=False):
         path = ".".join(str(part) for part in item["loc"][1:] if _is_key(part)) or "message"
-        reason = item["msg"].removeprefix("Value error, ")
+        reason = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if item["type"] == "string_pattern_mismatch":
-            reason = "Control characters are not allowed"
+            reason = "should hold no control characters"
         known = reasons.setdefault(path, [])
         if reason not in known:
             known.append(reason)
         if item["type"] not in ("missing", "value_error"):
             given[path] = f" (not {shorten(item['input'])})"
-    lines = [f"{path}: {' or '.join(texts)}{given.get(path, '')}" for path, texts in reasons.items()]
+    lines = [
+        f"{path}: {' or '.join(texts).replace(' or should be', ' or')}{given.get(path, '')}"
+        for path, texts in reasons.items()
+    ]
     return "; ".join(lines[:4])
 
 
