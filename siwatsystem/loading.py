@@ -14,7 +14,7 @@ from typing import Protocol
 
 from siwatsystem.config import Settings
 from siwatsystem.download import bare_url
-from siwatsystem.errors import ModelError, ModelInvalid, SiwatError
+from siwatsystem.errors import ModelError, ModelInvalid, Overloaded, SiwatError
 from siwatsystem.pipeline.executor import Pipeline
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,11 @@ class PipelineLoader:
                 self._closer.submit(self._opener.close_pipeline, key, pipeline)
 
     async def _open(self, key: PipelineKey) -> Pipeline:
-        job = self._threads.submit(self._open_blocking, key)
+        try:
+            job = self._threads.submit(self._open_blocking, key)
+        except RuntimeError as error:
+            # No thread is to be had; that passes.
+            raise Overloaded(f"the model cannot be loaded now: {error}") from error
         try:
             return await asyncio.wrap_future(job)
         except asyncio.CancelledError:

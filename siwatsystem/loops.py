@@ -114,7 +114,7 @@ class AnalysisLoop:
                 frame, results, error = await self._loop.run_in_executor(
                     self._threads, self._analyse, frame, pipeline, members
                 )
-                self._hand_out(frame, results)
+                error = self._hand_out(frame, results) or error
             except Exception as unexpected:
                 # A frame that no library could take costs itself, not the camera.
                 error = unexpected
@@ -122,18 +122,26 @@ class AnalysisLoop:
             self._note(error)
             due = await self._until_due(due, began, members)
 
-    def _hand_out(self, frame: Frame, results: "list[tuple[Member, Analysis]]") -> None:
+    def _hand_out(self, frame: Frame, results: "list[tuple[Member, Analysis]]") -> Exception | None:
+        """Deliver to every member that is still there; what went wrong for one, if anything."""
+        failure: Exception | None = None
         for member, analysis in results:
-            identifier = member.subscription.identifier
-            if self.members.get(identifier) is not member:
+            if self.members.get(member.subscription.identifier) is not member:
                 continue
-            member.analysed += 1
-            metrics.FRAMES_ANALYSED.labels(identifier).inc()
-            member.seen = tuple(
-                box.shifted(*analysis.offset) for event in analysis.events for box in event.boxes
-            )
-            member.last = tuple({"class": event.class_name, **event.attributes} for event in analysis.events)
-            self._deliver(member, frame, analysis)
+            try:
+                self._hand_to(member, frame, analysis)
+            except Exception as error:
+                # What cannot be told to one display is still told to the others.
+                failure = error
+        return failure
+
+    def _hand_to(self, member: Member, frame: Frame, analysis: Analysis) -> None:
+        identifier = member.subscription.identifier
+        member.analysed += 1
+        metrics.FRAMES_ANALYSED.labels(identifier).inc()
+        member.seen = tuple(box.shifted(*analysis.offset) for event in analysis.events for box in event.boxes)
+        member.last = tuple({"class": event.class_name, **event.attributes} for event in analysis.events)
+        self._deliver(member, frame, analysis)
 
     def _note(self, error: Exception | None) -> None:
         """Tell when frames begin to fail, and when they can be analysed again; not every time."""

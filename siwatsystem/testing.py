@@ -1,15 +1,30 @@
-"""Fakes that ship: models that say what they are told to, an outbox that remembers. No GPU, no server."""
+"""Fakes that ship: models that say what they are told to, cameras that show what they are given, an
+outbox that remembers. No GPU, no server."""
 
+import asyncio
 import errno
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 
 from siwatsystem.actions.base import Job, OutboxEvent
+from siwatsystem.config import Settings
 from siwatsystem.detections import Classification, Prediction
-from siwatsystem.errors import ModelInvalid
+from siwatsystem.errors import ModelInvalid, StreamError
 from siwatsystem.frames import Image
+from siwatsystem.loading import PipelineKey
+from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.spec import parse
 from siwatsystem.runtime.backend import Precision, Task
+from siwatsystem.streams.reader import Picture
+from siwatsystem.streams.source import Source
+from siwatsystem.streams.spec import SourceSpec
 
 Answer = Prediction | Callable[[Image], Prediction]
 
@@ -80,3 +95,107 @@ class FakeRegistry:
     def release(self, model_id: str, model: FakeModel | None = None) -> None:
         """Give one reference back; raises ValueError for one that nobody holds."""
         self.held.remove(model_id)
+
+
+class FakeSource(Source):
+    """A source without a camera or thread: it shows, and fails, when it is told to."""
+
+    def __init__(
+        self,
+        spec: SourceSpec = SourceSpec("rtsp://camera/1"),  # noqa: B008
+        on_change: Callable[[Source], None] = lambda _: None,
+    ) -> None:
+        super().__init__(spec, Settings(), on_change)
+        self.retries = 0
+        """How often `retry` was called."""
+        self.retry = self._count
+
+    @property
+    def listeners(self) -> int:
+        """How many listen for frames."""
+        return len(self._listeners)
+
+    def show(self, image: Image | None = None) -> None:
+        """A new frame, black and 64×48 where none is given (H×W×3 BGR)."""
+        picture = np.zeros((48, 64, 3), np.uint8) if image is None else image
+        self.arrived(Picture(picture, time.time(), time.monotonic()))
+
+    def fail(self, error: StreamError) -> None:
+        """The camera is away, told as the real source tells it."""
+        self.failed(error)
+
+    def _count(self) -> None:
+        self.retries += 1
+
+
+class FakeSourcePool:
+    """Hands out a FakeSource for each spec, and counts; `failure` is raised by the next `acquire`."""
+
+    def __init__(self, on_change: Callable[[Source], None] = lambda _: None) -> None:
+        self.sources: dict[SourceSpec, FakeSource] = {}
+        self.users: Counter[SourceSpec] = Counter()
+        self.opened: list[SourceSpec] = []
+        """Every time that a source was opened anew."""
+        self.failure: Exception | None = None
+        self._on_change = on_change
+
+    def acquire(self, spec: SourceSpec) -> FakeSource:
+        """The source of `spec`."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+        if not self.users[spec]:
+            self.sources[spec] = FakeSource(spec, self._on_change)
+            self.opened.append(spec)
+        self.users[spec] += 1
+        return self.sources[spec]
+
+    def release(self, source: Source) -> None:
+        """One user less."""
+        self.users[source.spec] -= 1
+        if not self.users[source.spec]:
+            del self.users[source.spec]
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Forget every user."""
+        self.users.clear()
+        return True
+
+
+class FakeOpener:
+    """Opens what `make` gives, after `failures` were raised in turn; `gate` holds it up while cleared."""
+
+    def __init__(self, make: Callable[[], Pipeline], failures: Sequence[Exception] = ()) -> None:
+        self.failures = list(failures)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.opened: list[PipelineKey] = []
+        self.closed: list[tuple[PipelineKey, Pipeline | None]] = []
+        self._make = make
+
+    def open(self, key: PipelineKey) -> Pipeline:
+        """The pipeline, once the gate is open; the next failure first."""
+        self.opened.append(key)
+        self.gate.wait(10)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self._make()
+
+    def close_pipeline(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
+        """Remember what was given back."""
+        self.closed.append((key, pipeline))
+
+
+def fake_pipeline(model: FakeModel, trigger_classes: Sequence[str] = ("Car",)) -> Pipeline:
+    """A pipeline of `model` alone, without actions."""
+    node = {"modelId": "root", "modelFile": "root.pt", "minConfidence": 0.5}
+    spec = parse({"pipeline": {**node, "triggerClasses": list(trigger_classes)}})
+    # Threads are for branches only, and there are none: none is ever started.
+    return Pipeline(spec, cast(Any, {"root": model}), RecordingOutbox(), {}, ThreadPoolExecutor(1))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once `condition` holds. Raises TimeoutError when it does not within ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - any state may be asked for, not only what tells
+            await asyncio.sleep(0.005)

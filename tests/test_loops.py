@@ -1,0 +1,327 @@
+"""Analysis loops by value: a source that shows what it is given, scripted models."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from siwatsystem.detections import Detection
+from siwatsystem.errors import StreamLost
+from siwatsystem.frames import Frame
+from siwatsystem.loading import Loaded, PipelineKey
+from siwatsystem.loops import Analysis, AnalysisLoop, Member
+from siwatsystem.streams.spec import SourceSpec
+from siwatsystem.subscriptions import Subscription
+from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
+
+CAR = Detection("Car", 0.9, (1, 2, 11, 12))
+INTERVAL = 0.02
+
+
+class Bench:
+    """A loop over a fake source. `on_deliver` may raise in the loop's place."""
+
+    def __init__(self, model: FakeModel, crop: Any = None, interval: float = INTERVAL) -> None:
+        self.model = model
+        self.source = FakeSource()
+        self.loaded = Loaded(PipelineKey.of(1, "http://m/a"), fake_pipeline(model))
+        self.delivered: list[tuple[str, int, Analysis]] = []
+        self.told: list[str | None] = []
+        self.on_deliver: Callable[[Member, Frame], None] = lambda member, frame: None
+        self.threads = ThreadPoolExecutor(2)
+        self.loop = AnalysisLoop(
+            self.source,
+            self.loaded,
+            crop,
+            interval_sec=interval,
+            threads=self.threads,
+            deliver=self._deliver,
+            on_failure=lambda loop: self.told.append(loop.failing and loop.failing.message),
+        )
+
+    def _deliver(self, member: Member, frame: Frame, analysis: Analysis) -> None:
+        self.on_deliver(member, frame)
+        self.delivered.append((member.subscription.identifier, frame.sequence, analysis))
+
+    def join(self, identifier: str, session: int | None = None) -> Member:
+        wish = Subscription(identifier, SourceSpec("rtsp://camera/1"), 1, "M", "http://m/a")
+        member = self.loop.members[identifier] = Member(wish, lambda display: session)
+        return member
+
+    @property
+    def sequences(self) -> list[int]:
+        return [sequence for _, sequence, _ in self.delivered]
+
+
+def play(
+    scene: Callable[[Bench], Coroutine[Any, Any, None]], model: FakeModel | None = None, **options: Any
+) -> None:
+    async def main() -> None:
+        bench = Bench(model or FakeModel((CAR,), ["Car"]), **options)
+        bench.loop.start()
+        try:
+            await scene(bench)
+        finally:
+            bench.loop.stop()
+            bench.threads.shutdown()
+            assert bench.source.listeners == 0
+
+    asyncio.run(main())
+
+
+class Gate:
+    """A model's answer that waits until `open`; `entered` counts who came."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = 0
+
+    def __call__(self, image: Any) -> tuple[Detection, ...]:
+        self.entered += 1
+        assert self.open.wait(10)
+        return (CAR,)
+
+
+def test_the_newest_frame_is_analysed_and_never_twice():
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        for _ in range(3):
+            bench.source.show()
+        await until(lambda: bench.delivered)
+        await asyncio.sleep(5 * INTERVAL)
+        assert bench.sequences == [3]
+        bench.source.show()
+        await until(lambda: len(bench.delivered) == 2)
+        assert bench.sequences == [3, 4]
+
+    play(scene)
+
+
+def test_a_frame_is_taken_when_it_is_due_and_not_before():
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        bench.source.show()
+        await until(lambda: bench.delivered)
+        for _ in range(4):
+            bench.source.show()
+            await asyncio.sleep(0.01)
+        assert bench.sequences == [1]
+
+    play(scene, interval=60.0)
+
+
+def test_it_waits_for_the_pipeline_and_for_a_source_that_is_online():
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        pipeline, bench.loaded.pipeline = bench.loaded.pipeline, None
+        bench.source.show()
+        bench.loop.nudge()
+        await asyncio.sleep(2 * INTERVAL)
+        assert bench.delivered == []
+        bench.source.fail(StreamLost("gone"))
+        bench.loaded.pipeline = pipeline
+        bench.loop.nudge()
+        await asyncio.sleep(2 * INTERVAL)
+        assert bench.delivered == []
+        bench.source.show()
+        await until(lambda: bench.delivered)
+        assert bench.sequences == [2]
+
+    play(scene)
+
+
+def test_what_was_seen_is_kept_with_the_member_in_full_frame_pixels():
+    async def scene(bench: Bench) -> None:
+        member = bench.join("d;c", session=7)
+        bench.source.show(np.zeros((48, 64, 3), np.uint8))
+        await until(lambda: bench.delivered)
+        analysis = bench.delivered[0][2]
+        assert analysis.offset == (10, 20)
+        assert analysis.session_id == 7
+        assert [event.xyxy for event in analysis.events] == [CAR.xyxy]
+        assert [box.xyxy for box in member.seen] == [(11, 22, 21, 32)]
+        assert member.last == ({"class": "Car"},)
+        assert member.analysed == 1
+        assert bench.model.seen[0].shape == (20, 30, 3)
+
+    play(scene, crop=(10, 20, 40, 40))
+
+
+def test_members_share_one_inference_and_keep_their_own_state():
+    async def scene(bench: Bench) -> None:
+        members = [bench.join(name) for name in ("d1;c", "d2;c", "d3;c")]
+        bench.source.show()
+        await until(lambda: len(bench.delivered) == 3)
+        assert [name for name, _, _ in bench.delivered] == ["d1;c", "d2;c", "d3;c"]
+        assert len(bench.model.seen) == 1
+        assert [member.state.frames for member in members] == [1, 1, 1]
+        assert len({id(member.state) for member in members}) == 3
+
+    play(scene)
+
+
+def test_who_left_while_a_frame_was_in_the_pool_gets_nothing():
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        gone = bench.join("gone;c")
+        bench.join("stays;c")
+        bench.source.show()
+        await until(lambda: gate.entered)
+        del bench.loop.members["gone;c"]
+        back = bench.join("gone;c")  # a new subscription of that name is another one
+        gate.open.set()
+        await until(lambda: bench.delivered)
+        assert [name for name, _, _ in bench.delivered] == ["stays;c"]
+        assert (gone.analysed, back.analysed, gone.seen) == (0, 0, ())
+
+    play(scene, FakeModel(gate, ["Car"]))
+
+
+def test_a_frame_in_the_pool_is_discarded_when_the_loop_stops():
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        bench.source.show()
+        await until(lambda: gate.entered)
+        bench.loop.stop()
+        gate.open.set()
+        await asyncio.sleep(0.05)
+        assert bench.delivered == []
+
+    play(scene, FakeModel(gate, ["Car"]))
+
+
+def test_what_cannot_be_delivered_to_one_costs_neither_the_others_nor_the_loop():
+    async def scene(bench: Bench) -> None:
+        def refuse(member: Member, frame: Frame) -> None:
+            if member.subscription.identifier == "bad;c" and frame.sequence < 3:
+                raise ValueError("cannot be told")
+
+        bench.on_deliver = refuse
+        bench.join("bad;c")
+        bench.join("good;c")
+        for count in (1, 2):
+            bench.source.show()
+            await until(lambda count=count: len(bench.delivered) == count)
+        assert [name for name, _, _ in bench.delivered] == ["good;c", "good;c"]
+        await until(lambda: bench.loop.failing)
+        assert bench.told == ["frames cannot be analysed: ValueError: cannot be told"]
+        bench.source.show()
+        await until(lambda: len(bench.told) == 2)
+        assert bench.told[1] is None
+        assert bench.loop.failing is None
+        assert [name for name, _, _ in bench.delivered[2:]] == ["bad;c", "good;c"]
+
+    play(scene)
+
+
+def test_a_pipeline_that_fails_is_told_once_and_once_when_it_is_over():
+    answers = iter([RuntimeError("out of memory"), RuntimeError("still"), (CAR,), (CAR,)])
+
+    def answer(image: Any) -> Any:
+        said = next(answers)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        for count in (1, 2, 3, 4):
+            bench.source.show()
+            await until(lambda count=count: len(bench.model.seen) == count)
+        await until(lambda: len(bench.delivered) == 2)
+        assert bench.sequences == [3, 4]
+        assert bench.told == ["frames cannot be analysed: RuntimeError: out of memory", None]
+
+    play(scene, FakeModel(answer, ["Car"]))
+
+
+def test_one_members_pipeline_that_fails_does_not_cost_the_others():
+    async def scene(bench: Bench) -> None:
+        pipeline = bench.loaded.pipeline
+        assert pipeline is not None
+        run = pipeline.run
+
+        def fail_for_one(image: Any, context: Any, **options: Any) -> Any:
+            if context.camera_id == "bad;c":
+                raise IndexError("no such track")
+            return run(image, context, **options)
+
+        pipeline.run = fail_for_one  # type: ignore[method-assign]
+        bench.join("bad;c")
+        bench.join("good;c")
+        bench.source.show()
+        await until(lambda: bench.told)
+        assert [name for name, _, _ in bench.delivered] == ["good;c"]
+        assert bench.told == ["frames cannot be analysed: IndexError: no such track"]
+
+    play(scene)
+
+
+def test_a_frame_that_cannot_be_made_a_picture_does_not_end_the_loop():
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        bench.source.show(lambda: 1 / 0)  # type: ignore[arg-type]
+        await until(lambda: bench.loop.failing)
+        bench.source.show()
+        await until(lambda: bench.loop.failing is None)
+        assert bench.sequences == [2]
+
+    play(scene)
+
+
+def test_an_idle_camera_drops_nothing():
+    async def scene(bench: Bench) -> None:
+        member = bench.join("d;c")
+        bench.source.show()
+        await until(lambda: bench.delivered)
+        dropped = member.dropped
+        await asyncio.sleep(0.1)
+        bench.source.show()
+        await until(lambda: len(bench.delivered) == 2)
+        # Only a machine that stalls in the model itself could have dropped anything.
+        assert dropped == 0
+        assert member.dropped == 0
+
+    play(scene, interval=0.09)
+
+
+def test_slow_analysis_counts_what_it_drops():
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        member = bench.join("d;c")
+        bench.source.show()
+        await until(lambda: gate.entered)
+        await asyncio.sleep(5 * INTERVAL)
+        late = bench.join("late;c")
+        gate.open.set()
+        await until(lambda: member.dropped)
+        assert member.dropped >= 4
+        assert late.dropped == 0  # it was not waiting yet
+        assert len(bench.model.seen) == 1
+
+    play(scene, FakeModel(gate, ["Car"]))
+
+
+def test_the_pool_takes_what_is_newest_when_its_turn_comes():
+    async def scene(bench: Bench) -> None:
+        hold = threading.Event()
+        for _ in range(2):
+            bench.threads.submit(hold.wait, 10)
+        bench.join("d;c")
+        bench.source.show()
+        await until(lambda: bench.threads._work_queue.qsize())
+        bench.source.show()
+        bench.source.show()
+        hold.set()
+        await until(lambda: bench.delivered)
+        await asyncio.sleep(3 * INTERVAL)
+        assert bench.sequences == [3]
+
+    play(scene)
