@@ -155,7 +155,7 @@ def test_errors_give_way_to_newer_answers_oldest_first():
 
 
 def test_an_answer_that_must_not_be_lost_is_never_dropped_silently():
-    queue = outbound()
+    queue = Outbound(WebSocketSettings(queue_kb=256), 1000)
     replies = [result(str(n)) if n % 2 else patch() for n in range(MAX_REPLIES)]
     assert all(queue.put_reply(reply) for reply in replies)
     assert not queue.put_reply(result("one too many"))
