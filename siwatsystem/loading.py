@@ -163,8 +163,12 @@ class PipelineLoader:
             raise ModelInvalid(f"the model could not be opened: {type(error).__name__}: {error}") from error
 
     def _discard(self, key: PipelineKey, done: "Future[Pipeline]") -> None:
-        if not done.cancelled() and done.exception() is None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        try:
             self._closer.submit(self._opener.close_pipeline, key, done.result())
+        except RuntimeError:  # closed meanwhile: this thread does it
+            self._opener.close_pipeline(key, done.result())
 
     async def _rest(self, error: SiwatError, failures: int) -> None:
         """Wait before the next attempt: for long after a permanent failure or too many passing ones."""

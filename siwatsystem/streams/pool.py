@@ -62,9 +62,9 @@ class SourcePool:
                 raise MaxStreamsReached(f"{most} sources are open, as many as max_streams allows")
             source = Source(spec, self._settings, self._on_change)
             capture = Capture(source, self._settings, self._opener)
-            self._shared[spec] = _Shared(capture)
-            capture.start()
             self._watch()
+            capture.start()  # may find no thread: the source must not be shared then
+            self._shared[spec] = _Shared(capture)
         log.info("%s: opened for %s", spec.label, spec.redacted)
         return source
 
@@ -109,8 +109,9 @@ class SourcePool:
     def _watch(self) -> None:
         """Have a watchdog; called with the lock held."""
         if self._watchdog is None:
-            self._watchdog = threading.Thread(target=self._guard, name="cameras-watchdog", daemon=True)
-            self._watchdog.start()
+            watchdog = threading.Thread(target=self._guard, name="cameras-watchdog", daemon=True)
+            watchdog.start()
+            self._watchdog = watchdog
 
     def _guard(self) -> None:
         """Runs while there is a capture: looks after the open ones, forgets those that have ended."""
