@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Predict = Callable[[Node, tuple[int, int, int, int] | None], Prediction]
+Box = tuple[int, int, int, int]
+
+Predict = Callable[[Node, Box | None], Prediction]
 """A node's model over the picture, or over a part of it; boxes in pixels of that part."""
 
 
@@ -134,7 +136,7 @@ class BranchRunner:
         if branch.crop and box is None:
             return Outcome()
         said = self._predict(branch, box)
-        result, regions = self._read(branch, region, box, said)
+        result, regions = read(branch, region, box, said, self._models[branch.model_id].names)
         metrics.NODE_SECONDS.labels(branch.model_id).observe(time.perf_counter() - began)
         if result is None:
             return Outcome()
@@ -143,34 +145,40 @@ class BranchRunner:
         outcome.jobs += self._acts.parallel_actions(branch, outcome.results, regions)
         return outcome
 
-    def _read(
-        self, branch: Node, region: Detection, box: tuple[int, int, int, int] | None, said: Prediction
-    ) -> tuple[BranchResult | None, Regions]:
-        if isinstance(said, Classification):
-            if branch.min_result_confidence is not None and said.confidence < branch.min_result_confidence:
-                return None, {}
-            seen = replace(region, class_name=said.class_name, confidence=said.confidence)
-            return BranchResult(branch, said.class_name, said.confidence, seen.tracker_id), {
-                said.class_name: seen
-            }
-        boxes = kept(branch, self._to_picture(branch, box, said), self._models[branch.model_id].names)
-        regions = best_per_class(boxes)
-        if not boxes or not expected(branch, regions):
-            return None, {}
-        best = max(boxes, key=lambda one: one.confidence)
-        name = in_reading_order(boxes) if branch.read_text else best.class_name
-        if branch.min_result_confidence is not None and best.confidence < branch.min_result_confidence:
-            return None, {}
-        return BranchResult(branch, name, best.confidence, best.tracker_id, boxes), regions
 
-    def _to_picture(
-        self, branch: Node, box: tuple[int, int, int, int] | None, boxes: Sequence[Detection]
-    ) -> list[Detection]:
-        if box is None:
-            return list(boxes)
-        x1, y1, x2, y2 = box
-        width, height = branch.resize_target or (x2 - x1, y2 - y1)
-        return [one.shifted(x1, y1, (x2 - x1) / width, (y2 - y1) / height) for one in boxes]
+def read(
+    branch: Node,
+    region: Detection,
+    box: Box | None,
+    said: Prediction,
+    names: Mapping[int, str],
+) -> tuple[BranchResult | None, Regions]:
+    """What a branch's model said of the part inside `box` (None: of the whole picture), as its result
+    and as regions of the picture for the branches below it. No result: nothing below it runs."""
+    if isinstance(said, Classification):
+        if branch.min_result_confidence is not None and said.confidence < branch.min_result_confidence:
+            return None, {}
+        seen = replace(region, class_name=said.class_name, confidence=said.confidence)
+        return BranchResult(branch, said.class_name, said.confidence, seen.tracker_id), {
+            said.class_name: seen
+        }
+    boxes = kept(branch, _to_picture(branch, box, said), names)
+    regions = best_per_class(boxes)
+    if not boxes or not expected(branch, regions):
+        return None, {}
+    best = max(boxes, key=lambda one: one.confidence)
+    name = in_reading_order(boxes) if branch.read_text else best.class_name
+    if branch.min_result_confidence is not None and best.confidence < branch.min_result_confidence:
+        return None, {}
+    return BranchResult(branch, name, best.confidence, best.tracker_id, boxes), regions
+
+
+def _to_picture(branch: Node, box: Box | None, boxes: Sequence[Detection]) -> list[Detection]:
+    if box is None:
+        return list(boxes)
+    x1, y1, x2, y2 = box
+    width, height = branch.resize_target or (x2 - x1, y2 - y1)
+    return [one.shifted(x1, y1, (x2 - x1) / width, (y2 - y1) / height) for one in boxes]
 
 
 def expected(node: Node, regions: Regions) -> bool:

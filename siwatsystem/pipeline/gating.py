@@ -7,17 +7,18 @@ slowed, never stopped.
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import SiwatError
 from siwatsystem.frames import Image
-from siwatsystem.pipeline.branches import crop_box, kept, trigger_of
+from siwatsystem.pipeline.branches import crop_box, kept, read, trigger_of
 from siwatsystem.pipeline.events import Event
 from siwatsystem.pipeline.executor import Pipeline, crop_of
 from siwatsystem.pipeline.node import Node
-from siwatsystem.pipeline.regions import best_per_class
+from siwatsystem.pipeline.regions import Regions, best_per_class
 from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.gate import MARGIN, compare
 
@@ -27,10 +28,10 @@ Pictures = Callable[[], Iterable[Image]]
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 FEWEST_COMPARED = 3
 """Crops on which a branch must have been compared; fewer prove nothing."""
-
-
-MOST_PICTURES = 200
-"""Beyond it a branch that is hardly ever reached keeps the archive exact."""
+MOST_ROUNDS = 20
+"""After it a branch that is hardly ever reached keeps the archive exact."""
+MOST_KEPT_BYTES = 64 << 20
+"""Crops of branches that were reached too seldom, kept from one round to the next."""
 
 
 class _TooFew(Exception):
@@ -38,12 +39,23 @@ class _TooFew(Exception):
 
 
 class Gate:
-    """Collects pictures for one pipeline and compares them; `close` ends it."""
+    """Collects pictures for one pipeline and compares them; `close` ends it.
+
+    In rounds of `pictures` each: nodes that were reached too seldom wait for the next round, of the
+    pictures before only their crops are kept.
+    """
 
     def __init__(self, pipeline: Pipeline, pictures: int) -> None:
         self._pipeline = pipeline
         self._wanted = pictures
         self._pictures: list[Image] = []
+        self._last: weakref.ref[Image] | None = None
+        self._kept: dict[str, list[Image]] = {}
+        """Crops of the nodes that were reached too seldom as yet."""
+        self._same: set[str] = set()
+        """Nodes that said the same as exact."""
+        self._rounds = 0
+        self._compared = 0
         self._lock = threading.Lock()
         self._busy = False
         """Comparing now, or done for good: no more pictures are wanted."""
@@ -63,9 +75,10 @@ class Gate:
             return
         with self._lock:
             # Subscriptions that share a frame offer the same picture one after the other.
-            if self._busy or (self._pictures and self._pictures[-1] is image):
+            if self._busy or (self._last is not None and self._last() is image):
                 return
-            self._pictures.append(image)
+            self._last = weakref.ref(image)
+            self._pictures.append(_owned(image))
             if len(self._pictures) < self._wanted:
                 return
             self._busy = True
@@ -84,13 +97,14 @@ class Gate:
         self._thread.start()
 
     def _run(self, pictures: Pictures) -> None:
-        passed = False
+        passed = waits = False
         try:
             passed, reason = self._judge(list(pictures()))
         except _TooFew as few:
-            reason = str(few)
-            self._wanted *= 2
-            self._busy = self._wanted > MOST_PICTURES
+            self._rounds += 1
+            given_up = self._rounds >= MOST_ROUNDS
+            reason = f"{few}; given up after {MOST_ROUNDS} rounds" if given_up else str(few)
+            waits = not given_up
         except SiwatError as error:
             reason = error.message
         except Exception as error:
@@ -99,6 +113,10 @@ class Gate:
             reason = f"{type(error).__name__}: {error}"
         if self._closed.is_set():
             return
+        if waits:
+            self._busy = False
+        else:
+            self._kept.clear()
         name = self._pipeline.spec.pipeline.model_id
         log.info("%s runs %s: %s", name, "fast" if passed else "exact", reason)
         self._pipeline.precision_reason = reason
@@ -109,35 +127,62 @@ class Gate:
         for model in self._pipeline.models.values():
             model.ensure_fast()
         root = self._pipeline.spec.pipeline
-        inputs: dict[str, list[Image]] = {node.model_id: [] for node in root.walk()}
+        inputs = {node.model_id: self._kept.pop(node.model_id, []) for node in root.walk()}
         for image in pictures:
             if self._closed.is_set():
                 return False, "closed"
-            self._collect(root, image, image, inputs)
+            self._collect(root, image, inputs)
+        self._compared += len(pictures)
+        short: list[Node] = []
         for node in root.walk():
+            if node.model_id in self._same:
+                continue
+            if len(inputs[node.model_id]) < FEWEST_COMPARED:
+                short.append(node)
+                continue
             passed, reason = self._node(node, inputs[node.model_id])
             if not passed:
                 return False, f"{node.model_id}: {reason}"
-        return True, f"same as exact on {len(pictures)} pictures"
+            self._same.add(node.model_id)
+        if short:
+            self._kept = _within(MOST_KEPT_BYTES, {node.model_id: inputs[node.model_id] for node in short})
+            first = short[0].model_id
+            raise _TooFew(f"{first} was reached on {len(inputs[first])} pictures only")
+        return True, f"same as exact on {self._compared} pictures"
 
-    def _collect(self, node: Node, part: Image, picture: Image, inputs: dict[str, list[Image]]) -> None:
+    def _collect(self, root: Node, picture: Image, inputs: dict[str, list[Image]]) -> None:
         """The pictures that each node is given, by its exact parents."""
-        inputs[node.model_id].append(part)
-        if not node.branches:
+        if root.model_id not in self._same:
+            inputs[root.model_id].append(picture)
+        if not self._wanted_below(root):
             return
-        said = self._pipeline.models[node.model_id].predict(part, node.min_confidence, "exact")
-        if not isinstance(said, tuple) or part is not picture:
-            return  # branches below a crop are compared as often as they are reached on whole pictures
-        regions = best_per_class(kept(node, said, self._pipeline.models[node.model_id].names))
+        model = self._pipeline.models[root.model_id]
+        said = model.predict(picture, root.min_confidence, "exact")
+        if isinstance(said, tuple):
+            self._branches(root, best_per_class(kept(root, said, model.names)), picture, inputs)
+
+    def _branches(self, node: Node, regions: Regions, picture: Image, inputs: dict[str, list[Image]]) -> None:
         for branch in node.branches:
             region = trigger_of(branch, regions)
-            box = None if region is None else crop_box(region, picture)
-            if box is not None:
-                self._collect(branch, crop_of(picture, box if branch.crop else None, branch), picture, inputs)
+            if region is None:
+                continue
+            box = crop_box(region, picture) if branch.crop else None
+            if branch.crop and box is None:
+                continue
+            part = crop_of(picture, box, branch)
+            if branch.model_id not in self._same:
+                inputs[branch.model_id].append(part)
+            if self._wanted_below(branch):
+                model = self._pipeline.models[branch.model_id]
+                said = model.predict(part, branch.min_confidence, "exact")
+                result, below = read(branch, region, box, said, model.names)
+                if result is not None:
+                    self._branches(branch, below, picture, inputs)
+
+    def _wanted_below(self, node: Node) -> bool:
+        return any(one.model_id not in self._same for branch in node.branches for one in branch.walk())
 
     def _node(self, node: Node, images: Sequence[Image]) -> tuple[bool, str]:
-        if len(images) < FEWEST_COMPARED:
-            raise _TooFew(f"{node.model_id} was reached on {len(images)} pictures only")
         model = self._pipeline.models[node.model_id]
         threshold = node.min_confidence if model.task == "detect" else node.min_result_confidence or 0.0
         least = max(0.01, threshold - MARGIN)
@@ -153,6 +198,28 @@ class Gate:
         classes = [name for name in node.trigger_classes if name in model.names.values()] or None
         result = compare(both[0], both[1], threshold, classes=classes)
         return result.passed, result.reason
+
+
+def _owned(image: Image) -> Image:
+    """`image`, or a copy where it would keep something larger in memory."""
+    base = image.base
+    return (
+        image if base is None or getattr(base, "nbytes", image.nbytes + 1) <= image.nbytes else image.copy()
+    )
+
+
+def _within(limit: int, crops: dict[str, list[Image]]) -> dict[str, list[Image]]:
+    """Copies of the crops (views keep their whole picture alive) that fit `limit` bytes, smallest first."""
+    found = sorted(
+        ((name, crop) for name, own in crops.items() for crop in own), key=lambda one: one[1].nbytes
+    )
+    fitting: dict[str, list[Image]] = {}
+    for name, crop in found:
+        if crop.nbytes > limit:
+            break
+        limit -= crop.nbytes
+        fitting.setdefault(name, []).append(crop.copy())
+    return fitting
 
 
 def _read(path: Path) -> Image | None:

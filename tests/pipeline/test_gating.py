@@ -10,7 +10,8 @@ import pytest
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Classification, Detection, Prediction
-from siwatsystem.pipeline.events import EventContext
+from siwatsystem.pipeline import gating
+from siwatsystem.pipeline.events import Event, EventContext
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 from siwatsystem.testing import FakeModel, FakeRegistry, RecordingOutbox
 from tests.servers import until
@@ -146,3 +147,67 @@ def test_exact_can_be_set(bench: Bench) -> None:
     opened = bench.open((CAR,), settings=RuntimeSettings(precision="exact", gate_pictures=1))
     run(opened, 3)
     assert (opened.pipeline.precision, opened.pipeline.precision_reason) == ("exact", "set to exact")
+
+
+NESTED = """{"pipeline": {"modelId": "cars", "modelFile": "cars.pt", "minConfidence": 0.5,
+ "triggerClasses": ["Car"], "branches": [{"modelId": "plate", "modelFile": "plate.pt",
+ "minConfidence": 0.5, "triggerClasses": ["Car", "Plate"], "crop": true, "branches": [
+ {"modelId": "brand", "modelFile": "brand.pt", "minConfidence": 0.5, "triggerClasses": ["Plate"],
+ "crop": true, "cropClass": "Plate"}]}]}}"""
+
+
+def nested(bench: Bench) -> OpenPipeline:
+    (bench.folder / "pipeline.json").write_text(NESTED)
+    (bench.folder / "plate.pt").touch()
+    plate = (Detection("Plate", 0.9, (5, 6, 25, 16)),)
+    honda = Classification("Honda", 0.9)
+    models = {
+        "cars.pt": FakeModel((CAR,), ["Car"], fast_answer=(CAR,)),
+        "plate.pt": FakeModel(plate, ["Plate"], fast_answer=plate),
+        "brand.pt": FakeModel(honda, ["Honda"], "classify", honda),
+    }
+    opened = open_pipeline(
+        bench.folder,
+        FakeRegistry(models),  # type: ignore[arg-type]
+        RecordingOutbox(),
+        bench._threads,
+        SETTINGS,
+    )
+    bench.opened.append(opened)
+    return opened
+
+
+def test_a_branch_below_a_cropped_branch_is_compared_on_its_part_of_the_picture(bench: Bench) -> None:
+    opened = nested(bench)
+    run(opened, 3)
+    until(lambda: opened.pipeline.precision == "fast")
+    seen = opened.pipeline.models["brand"].seen  # type: ignore[attr-defined]
+    assert len(seen) == 3 + 2 * 3, "three pictures, compared in two precisions"
+    assert all(np.array_equal(part, PICTURE[26:36, 15:35]) for part in seen)
+
+
+def test_between_rounds_only_crops_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    crop = PICTURE[:40, :50]
+    kept = gating._within(2 * crop.nbytes, {"a": [PICTURE], "b": [crop, crop, crop]})
+    assert {name: len(own) for name, own in kept.items()} == {"b": 2}
+    assert all(one.base is None for one in kept["b"])
+    opened = bench.open((CAR,))
+    cars = opened.pipeline.models["cars"]
+    weak = Detection("Car", 0.6, CAR.xyxy)
+    cars._answers = {"exact": (weak,), "fast": (weak,)}  # type: ignore[attr-defined]
+    opened.pipeline.spec.pipeline.branches[0].__dict__["min_confidence"] = 0.7
+    monkeypatch.setattr(gating, "MOST_ROUNDS", 2)
+    gate = gating.Gate(opened.pipeline, 3)
+    event = Event(CAR)
+    large = np.zeros((1000, 200, 3), np.uint8)
+    for number in range(2):
+        gate.offer(large[number : number + 100], [event])
+    assert all(one.base is None for one in gate._pictures)
+    gate.offer(PICTURE.copy(), [event])
+    until(lambda: gate._rounds == 1 and not gate._busy)
+    assert (gate._pictures, gate._kept) == ([], {})
+    for _ in range(3):
+        gate.offer(PICTURE.copy(), [event])
+    until(lambda: "given up after 2 rounds" in opened.pipeline.precision_reason)
+    assert opened.pipeline.precision == "exact"
+    gate.close()
