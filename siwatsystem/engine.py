@@ -15,7 +15,7 @@ from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
 from siwatsystem.model_registry import ModelRegistry, set_default_registry
-from siwatsystem.mpta_manager import ArchiveStore
+from siwatsystem.mpta_manager import ArchiveStore, set_default_store
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 
@@ -48,6 +48,7 @@ class Engine:
             settings.outbox, folder / "outbox.sqlite", on_problem=self._on_problem, embedded=self.embedded
         )
         self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
+        set_default_store(self.archives)
         self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime")
         set_default_registry(self.registry)
         branches = max(4, os.cpu_count() or 1)
@@ -84,6 +85,7 @@ class Engine:
         self.outbox.close(timeout)
         self.registry.close()
         set_default_registry(None)
+        set_default_store(None)
         self.archives.close()
         self.embedded.close()
 
@@ -93,4 +95,4 @@ class Engine:
 
 
 def _user(key: PipelineKey) -> str:
-    return f"{USER}:{key.url}"
+    return f"{USER}:{key.bare}"

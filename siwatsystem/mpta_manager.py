@@ -56,30 +56,26 @@ class ArchiveStore:
         """The unpacked archive's folder, which stays as it is until `user` releases it.
 
         It holds pipeline.json and what that names; for the address of a bare `.pt` or `.onnx`
-        only that file. While anybody holds it, it is handed out without asking the server; else
-        the server is asked whether it changed, and an earlier copy is used when it is away.
+        only that file. The server is asked whether it changed, also while others hold a copy: they
+        keep theirs as it is. An earlier copy is used when the server is away.
         Blocks, up to the download's deadline. Raises ModelDownloadFailed (passing), ModelNotFound,
         ModelInvalid, ModelRefused.
         """
         return self.take(model_id, url, user).folder
 
-    def take(self, model_id: int | str, url: str, user: str) -> Copy:
-        """`get`, with all that is known of the copy."""
+    def take(self, model_id: int | str, url: str, user: str, allow_file: bool = False) -> Copy:
+        """`get`, with all that is known of the copy; `allow_file` lets this one be a file's address."""
         key = (str(model_id), bare_url(url))
         with self._lock:
             if self._closed:
                 raise ModelDownloadFailed("the archive store is closed")
-            held = next((hold.copy for hold in self._holds if _key(hold) == key), None)
-            if held is not None:
-                self._holds.append(_Hold(key[0], user, held))
-                return held
             flight = self._flights.get(key)
             mine = flight is None
             if flight is None:
                 flight = self._flights[key] = _Flight()
             flight.users.append(user)
         if mine:
-            self._fly(flight, key, url)
+            self._fly(flight, key, url, allow_file)
         return flight.done.result()
 
     def release(self, model_id: int | str, user: str, url: str | None = None) -> None:
@@ -120,12 +116,12 @@ class ArchiveStore:
             if download is not None:
                 download.cancel("the worker is closing")
 
-    def _fly(self, flight: _Flight, key: Key, url: str) -> None:
+    def _fly(self, flight: _Flight, key: Key, url: str, allow_file: bool) -> None:
         """Fetch for all who wait, and give each a hold before anything can be evicted."""
         copy: Copy | None = None
         error: BaseException | None = None
         try:
-            copy = self._fetch(flight, key, url)
+            copy = self._fetch(flight, key, url, allow_file)
         except OSError as failed:
             error = ModelDownloadFailed(f"the archive cannot be stored: {failed.strerror or failed}")
         except BaseException as failed:
@@ -140,14 +136,16 @@ class ArchiveStore:
         self._make_room()
         flight.done.set_result(copy)
 
-    def _fetch(self, flight: _Flight, key: Key, url: str) -> Copy:
+    def _fetch(self, flight: _Flight, key: Key, url: str, allow_file: bool) -> Copy:
         shelf = Shelf(self._root / shelf_name(key[0]), self._settings)
         shelf.clear()
         known = self._find(shelf, key[1])
         with self._lock:
             if self._closed:
                 raise ModelDownloadFailed("the archive store is closed")
-            flight.download = Download(url, part := shelf.part(), self._settings, self._allow_file)
+            allowed = self._allow_file or allow_file
+            flight.download = Download(url, part := shelf.part(), self._settings, allowed)
+            held = any((hold.model_id, hold.copy.url) == key for hold in self._holds)
         try:
             fetched = flight.download.run(None if known is None else known.version)
             if fetched is None:
@@ -156,8 +154,9 @@ class ArchiveStore:
             with _passing(not fetched.length_known):
                 return shelf.put(key[1], part, fetched)
         except (ModelDownloadFailed, ModelNotFound) as error:
-            # An archive that somebody laid there is meant to be used, whatever the address says.
-            if known is None or (error.permanent and known.stamp is None):
+            # An archive that somebody laid there is meant to be used, whatever the address says; one
+            # that is in use may come from an address whose signature has run out meanwhile.
+            if known is None or (error.permanent and known.stamp is None and not held):
                 raise
             log.warning("model %s: %s; the copy of before is used", key[0], error.message)
             return shelf.record(known)
@@ -194,12 +193,20 @@ def _passing(may_be_cut: bool) -> Generator[None]:
         raise
 
 
-def _key(hold: _Hold) -> Key:
-    return hold.model_id, hold.copy.url
-
-
 _shared: ArchiveStore | None = None
+_is_ours = False
+"""Whether `_shared` was made here, not installed by who closes it."""
 _shared_lock = threading.Lock()
+
+
+def set_default_store(store: ArchiveStore | None) -> None:
+    """Install the store that the module's functions work on; one that they made before is closed."""
+    global _shared, _is_ours
+    with _shared_lock:
+        before = _shared if _is_ours else None
+        _shared, _is_ours = store, False
+    if before is not None:
+        before.close()
 
 
 def get_or_download_mpta(model_id: int | str, model_url: str, camera_id: str) -> tuple[str, str] | None:
@@ -208,7 +215,7 @@ def get_or_download_mpta(model_id: int | str, model_url: str, camera_id: str) ->
     `model_url` may be a `file://` address. None on failure, which is logged.
     """
     try:
-        copy = _store().take(model_id, model_url, camera_id)
+        copy = _store().take(model_id, model_url, camera_id, allow_file=True)
     except ModelError as error:
         log.error("model %s: %s", model_id, redact(error.message))
         return None
@@ -227,18 +234,18 @@ def get_mpta_manager_status() -> dict[str, Any]:
 
 
 def cleanup_mpta_manager() -> None:
-    """Forget all holds and end downloads; the next call begins anew. The disk keeps the archives."""
-    global _shared
-    with _shared_lock:
-        store, _shared = _shared, None
-    if store is not None:
-        store.close()
+    """Forget all holds and end downloads; the next call begins anew. The disk keeps the archives.
+
+    An installed store stays as it is: others use it, and it ends with the worker.
+    """
+    if _is_ours:
+        set_default_store(None)
 
 
 def _store() -> ArchiveStore:
-    global _shared
+    global _shared, _is_ours
     with _shared_lock:
         if _shared is None:
             settings = load_settings()
-            _shared = ArchiveStore(settings.models, settings.data_dir / "models", allow_file=True)
+            _shared, _is_ours = ArchiveStore(settings.models, settings.data_dir / "models"), True
         return _shared

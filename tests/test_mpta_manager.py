@@ -143,7 +143,9 @@ def test_one_download_serves_all_and_the_query_does_not_count(tmp_path: Path, se
         assert first == second
         assert first.parent == tmp_path / "52"
         assert text_of(first) == "weights"
-        assert server.requests == ["/a.mpta?signature=1"]
+        assert server.requests == ["/a.mpta?signature=1", "/a.mpta?signature=2"]
+        assert server.seen_headers[1]["If-None-Match"] == '"1"'
+        assert sum(server.sent) == len(server.replies["/a.mpta"].body), "sent once"
         status = store.status()
     assert status["total_references"] == 2
     assert status["models"]["52"] == {
@@ -199,11 +201,9 @@ def test_a_restart_asks_and_downloads_nothing_unless_it_changed(tmp_path: Path, 
         assert store.get(1, server.url("/a.mpta"), "cam") == first
         assert sum(server.sent) == sent
         server.replies["/a.mpta"] = Reply(mpta("two"), headers={"ETag": '"2"'})
-        assert store.get(1, server.url("/a.mpta"), "other") == first, "what is held is shared as it is"
-        store.release(1, "cam")
-        store.release(1, "other")
-        second = store.get(1, server.url("/a.mpta"), "cam")
-        assert (text_of(first), text_of(second)) == ("one", "two")
+        second = store.get(1, server.url("/a.mpta"), "other")
+        assert (text_of(first), text_of(second)) == ("one", "two"), "what is held stays as it is"
+        assert store.status()["total_references"] == 2
 
 
 def test_without_an_etag_the_length_tells_a_change(tmp_path: Path, server: Server) -> None:
@@ -267,6 +267,17 @@ def test_what_is_not_there_is_permanent_even_with_a_copy(tmp_path: Path, server:
         store.get(1, server.url("/a.mpta?token=geheim"), "cam")
     assert caught.value.permanent
     assert "geheim" not in caught.value.message
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_what_is_in_use_is_shared_when_the_server_refuses(
+    tmp_path: Path, server: Server, status: int
+) -> None:
+    server.replies["/a.mpta"] = Reply(mpta())
+    with opened(tmp_path) as store:
+        first = store.get(1, server.url("/a.mpta"), "cam")
+        server.replies["/a.mpta"] = Reply(status=status)
+        assert store.get(1, server.url("/a.mpta"), "other") == first
 
 
 def test_a_closed_port_is_passing(tmp_path: Path) -> None:
@@ -544,3 +555,20 @@ def test_the_python_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         mpta_manager.cleanup_mpta_manager()
     assert mpta_manager.get_mpta_manager_status()["total_references"] == 0
     mpta_manager.cleanup_mpta_manager()
+
+
+def test_the_python_functions_work_on_an_installed_store(tmp_path: Path) -> None:
+    source = tmp_path / "a.mpta"
+    source.write_bytes(mpta())
+    with opened(tmp_path / "models") as store:
+        mpta_manager.set_default_store(store)
+        try:
+            assert mpta_manager.get_or_download_mpta(52, source.as_uri(), "cam1") is not None
+            assert store.status()["models"]["52"]["cameras_using"] == ["cam1"]
+            mpta_manager.cleanup_mpta_manager()
+            assert mpta_manager.get_mpta_manager_status() == store.status()
+            assert store.status()["total_references"] == 1, "the worker's own store is left alone"
+            with pytest.raises(ModelRefused):
+                store.get(52, source.as_uri(), "a stranger")
+        finally:
+            mpta_manager.set_default_store(None)
