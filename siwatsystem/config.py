@@ -110,6 +110,8 @@ class RuntimeSettings(Section):
     """Deadline of one export, which runs in a process of its own."""
     export_memory_mb: Annotated[int, Field(ge=512)] = 8192
     """Memory limit of that process."""
+    export_cache_mb: Annotated[int, Field(ge=1)] = 4096
+    """Size of all exports over which those not used for an hour are deleted, oldest first."""
     gate_pictures: Annotated[int, Field(ge=1, le=1000)] = 12
     """Pictures with something on them that the gate compares before `fast` is used."""
 

@@ -28,12 +28,18 @@ logger = logging.getLogger(__name__)
 class SharedModel:
     """A model that is loaded: `names`, `task`, `predict`."""
 
-    def __init__(self, path: Path, sha256: str, settings: RuntimeSettings, cache_dir: Path) -> None:
-        """Load `path` in *exact* precision. Raises ModelInvalid, ModelRefused, FileNotFoundError."""
+    def __init__(
+        self, path: Path, sha256: str, settings: RuntimeSettings, cache_dir: Path, stop: threading.Event
+    ) -> None:
+        """Load `path` in *exact* precision, unless `stop` is set meanwhile.
+
+        Raises ModelInvalid, ModelRefused, FileNotFoundError.
+        """
         self.path = path
         self.digest = sha256
         self._settings = settings
         self._cache_dir = cache_dir
+        self._stop = stop
         self._exact = self._load("exact")
         self._fast: Batcher | None = None
         self._fast_lock = threading.Lock()
@@ -97,7 +103,7 @@ class SharedModel:
             return self._fast
 
     def _load(self, precision: Precision) -> Batcher:
-        backend = auto.load(self.path, self._settings, precision, self._cache_dir)
+        backend = auto.load(self.path, self._settings, precision, self._cache_dir, self._stop)
         logger.info("loaded %s (%s, %s, %s)", self.path.name, backend.task, backend.runtime, precision)
         return Batcher(backend, self._settings.batch_wait_ms / 1000, self.path.stem)
 
@@ -125,7 +131,7 @@ class ModelRegistry:
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
         self._references: dict[str, list[_Reference]] = {}
-        self._closed = False
+        self._stop = threading.Event()
 
     def acquire(self, model_id: str, path: str | Path) -> SharedModel:
         """The model at `path`, loaded once; blocks until it is. Give it back with `release`.
@@ -135,7 +141,7 @@ class ModelRegistry:
         path = Path(path).absolute()
         sha256 = digest(path)
         with self._lock:
-            if self._closed:
+            if self._stop.is_set():
                 raise ModelInvalid("the model registry is closed")
             slot = self._slots.get(sha256)
             mine = slot is None
@@ -185,15 +191,16 @@ class ModelRegistry:
             _close(slot)
 
     def close(self) -> None:
-        """`cleanup`, and refuse what is asked from then on."""
+        """`cleanup`, and refuse what is asked from then on. Running exports are killed at once: who
+        waits for one gets ModelInvalid("closed")."""
         with self._lock:
-            self._closed = True
+            self._stop.set()
         self.cleanup()
 
     def _load(self, reference: _Reference) -> None:
         slot = reference.slot
         try:
-            model = SharedModel(reference.path, reference.digest, self._settings, self._cache_dir)
+            model = SharedModel(reference.path, reference.digest, self._settings, self._cache_dir, self._stop)
         except BaseException as error:
             # Whoever waits for this model must hear of anything that ends its loading.
             with self._lock:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,3 +244,37 @@ print("leaving")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout.strip()) == (0, "leaving"), done.stderr[-2000:]
+
+
+def test_closing_kills_a_running_export_with_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    weights, child, program = (tmp_path / name for name in ("weights.pt", "child", "python"))
+    weights.write_bytes(b"anything")
+    program.write_text(
+        f"#!/bin/sh\nsleep 300 &\necho $! > '{child}.part'\nmv '{child}.part' '{child}'\nwait\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    settings = RuntimeSettings(device="cpu", backend="openvino")
+    registry = ModelRegistry(settings, tmp_path / "cache")
+    told: list[str] = []
+
+    def ask() -> None:
+        try:
+            registry.acquire("a", weights)
+        except ModelInvalid as error:
+            told.append(error.message)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 60
+    while not child.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    registry.close()
+    for thread in threads:
+        thread.join(60)
+    assert told[:1] == ["closed"]
+    assert len(told) == 2
+    status = Path(f"/proc/{child.read_text().strip()}/stat")
+    assert not status.exists() or status.read_text().split()[2] in "ZX"

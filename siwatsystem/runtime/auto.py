@@ -1,6 +1,7 @@
 """Chooses the runtime for a model file and loads it there."""
 
 import logging
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,18 @@ _SERVED_BY: dict[str, tuple[RuntimeName, ...]] = {
 }
 
 
-def load(path: Path, settings: RuntimeSettings, precision: Precision, cache_dir: Path) -> Backend:
+def load(
+    path: Path,
+    settings: RuntimeSettings,
+    precision: Precision,
+    cache_dir: Path,
+    stop: threading.Event | None = None,
+) -> Backend:
     """The model at `path` (.pt, .onnx, .engine, OpenVINO .xml or folder), ready to infer.
 
-    Exported models are kept below `cache_dir`. Blocks while it exports and compiles. Raises
-    FileNotFoundError, ModelInvalid, ModelRefused; InvalidSetting for a GPU that is not there.
+    Exported models are kept below `cache_dir`. Blocks while it exports and compiles; `stop` ends an
+    export at once, with ModelInvalid("closed"). Raises FileNotFoundError, ModelInvalid, ModelRefused;
+    InvalidSetting for a GPU that is not there.
     """
     path = path.absolute()
     if not path.exists():
@@ -46,7 +54,7 @@ def load(path: Path, settings: RuntimeSettings, precision: Precision, cache_dir:
         from siwatsystem.runtime.tensorrt import TensorRTBackend
 
         return TensorRTBackend(path, settings, precision)
-    return _load_openvino(path, settings, precision, cache_dir)
+    return _load_openvino(path, settings, precision, cache_dir, stop)
 
 
 def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
@@ -76,17 +84,23 @@ def supports_fast(settings: RuntimeSettings, path: Path | None = None) -> bool:
     return name == "openvino" and has_bf16()
 
 
-def _load_openvino(path: Path, settings: RuntimeSettings, precision: Precision, cache_dir: Path) -> Backend:
+def _load_openvino(
+    path: Path,
+    settings: RuntimeSettings,
+    precision: Precision,
+    cache_dir: Path,
+    stop: threading.Event | None,
+) -> Backend:
     from siwatsystem.runtime import export_cache, openvino, openvino_files
 
     if path.suffix.lower() != ".pt":
         model, metadata = openvino_files.find(path)
         return openvino.OpenVINOBackend(model, metadata, settings, precision)
-    model, metadata = export_cache.exported(path, settings, cache_dir)
+    model, metadata = export_cache.exported(path, settings, cache_dir, stop)
     try:
         return openvino.OpenVINOBackend(model, metadata, settings, precision)
     except ModelInvalid as error:
         logger.warning("the kept export of %s is damaged (%s): exporting it anew", path.name, error)
     export_cache.discard(model)
-    model, metadata = export_cache.exported(path, settings, cache_dir)
+    model, metadata = export_cache.exported(path, settings, cache_dir, stop)
     return openvino.OpenVINOBackend(model, metadata, settings, precision)

@@ -5,7 +5,6 @@ ultralytics. Two that ask for the same weights at once, in one process or in sev
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -16,8 +15,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Generator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import siwatsystem
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid, ModelRefused
+from siwatsystem.runtime import export_folder
 from siwatsystem.runtime.digest import digest
 from siwatsystem.runtime.export import RESULT
 from siwatsystem.runtime.metadata import Metadata, from_json
@@ -37,18 +37,25 @@ _FILES = ("model.xml", "model.bin", "metadata.json")
 _POLL_SEC = 0.1
 
 
-def exported(weights: Path, settings: RuntimeSettings, cache_dir: Path) -> tuple[Path, Metadata]:
+def exported(
+    weights: Path, settings: RuntimeSettings, cache_dir: Path, stop: threading.Event | None = None
+) -> tuple[Path, Metadata]:
     """The OpenVINO model (.xml) of `weights` (.pt) and its metadata, exported if need be.
 
-    Blocks for as long as an export takes, at most about `export_timeout_sec`. Raises ModelRefused,
-    ModelInvalid (also for an export that takes too long or too much memory), FileNotFoundError.
+    Blocks for as long as an export takes, at most about `export_timeout_sec`, or until `stop` is
+    set. Raises ModelRefused, ModelInvalid (also for an export that is stopped, takes too long or
+    takes too much memory), FileNotFoundError. Makes room for a new export, see `export_folder`.
     """
+    stop = stop or threading.Event()
     kept = cache_dir / f"{digest(weights)}-{_exporter()}"
     if not _is_complete(kept):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with _alone(kept.with_suffix(".lock"), settings.export_timeout_sec):
+        with export_folder.alone(kept, settings.export_timeout_sec, stop):
             if not _is_complete(kept):
-                _make(weights, settings, kept)
+                _make(weights, settings, kept, stop)
+            export_folder.touch(kept)
+        export_folder.evict(cache_dir, settings.export_cache_mb << 20)
+    export_folder.touch(kept)
     return kept / _FILES[0], from_json((kept / _FILES[2]).read_text(encoding="utf-8"))
 
 
@@ -73,29 +80,11 @@ def _is_complete(kept: Path) -> bool:
     return all((kept / name).is_file() for name in _FILES)
 
 
-@contextlib.contextmanager
-def _alone(lock: Path, timeout: float) -> Generator[None]:
-    """Held by one thread of one process at a time (a lock on an open file, so it ends with it)."""
-    deadline = time.monotonic() + timeout
-    with lock.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ModelInvalid(
-                        f"another export of the same weights took over {timeout:g} s"
-                    ) from None
-                time.sleep(_POLL_SEC)
-        yield
-
-
-def _make(weights: Path, settings: RuntimeSettings, kept: Path) -> None:
+def _make(weights: Path, settings: RuntimeSettings, kept: Path, stop: threading.Event) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="export-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        _run(weights.absolute(), folder, settings)
+        _run(weights.absolute(), folder, settings, stop)
         _install(folder, kept)
     logger.info("exported %s to OpenVINO in %.1f s", weights.name, time.monotonic() - started)
 
@@ -116,7 +105,7 @@ def _install(folder: Path, kept: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _run(weights: Path, folder: Path, settings: RuntimeSettings) -> None:
+def _run(weights: Path, folder: Path, settings: RuntimeSettings, stop: threading.Event) -> None:
     log = folder / "export.log"
     command = [sys.executable, "-P", "-m", "siwatsystem.runtime.export"]
     command += [str(weights), str(folder), str(settings.export_memory_mb)]
@@ -131,14 +120,21 @@ def _run(weights: Path, folder: Path, settings: RuntimeSettings) -> None:
             start_new_session=True,
         )
         try:
-            status = child.wait(settings.export_timeout_sec)
-        except subprocess.TimeoutExpired:
-            raise ModelInvalid(
-                f"{weights.name}: its export took over {settings.export_timeout_sec:g} s"
-            ) from None
+            status = _wait(child, weights.name, settings.export_timeout_sec, stop)
         finally:
             _end(child)
     _judge(weights, folder, status, settings)
+
+
+def _wait(child: "subprocess.Popen[bytes]", name: str, timeout: float, stop: threading.Event) -> int:
+    """The child's exit status. Raises ModelInvalid after `timeout` seconds, or once told to stop."""
+    deadline = time.monotonic() + timeout
+    while (status := child.poll()) is None:
+        if time.monotonic() > deadline:
+            raise ModelInvalid(f"{name}: its export took over {timeout:g} s")
+        if stop.wait(_POLL_SEC):
+            raise ModelInvalid("closed")
+    return status
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
