@@ -82,11 +82,12 @@ class Engine:
         for one in opened:
             one.close()
         self._branches.shutdown(wait=False, cancel_futures=True)
-        self.outbox.close(timeout)
-        self.registry.close()
-        set_default_registry(None)
+        # First what others may be waiting in: a download, an export.
         set_default_store(None)
         self.archives.close()
+        set_default_registry(None)
+        self.registry.close()
+        self.outbox.close(timeout)
         self.embedded.close()
 
     def status(self) -> dict[str, Any]:

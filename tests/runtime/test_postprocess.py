@@ -12,6 +12,11 @@ def raw(seed: int, count: int, classes: int) -> np.ndarray:
     return np.concatenate((boxes, rng.uniform(0, 1, (classes, count)) ** 3)).astype(np.float32)
 
 
+def in_order(boxes: np.ndarray) -> np.ndarray:
+    """By confidence, then by place."""
+    return boxes[np.lexsort((boxes[:, 0], boxes[:, 1], -boxes[:, 4]))]
+
+
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("count", "classes", "least"), [(200, 1, 0.25), (3000, 3, 0.25), (3000, 80, 0.001)])
 def test_agrees_with_ultralytics(count: int, classes: int, least: float):
@@ -26,7 +31,8 @@ def test_agrees_with_ultralytics(count: int, classes: int, least: float):
         theirs = non_max_suppression(torch.from_numpy(data.copy())[None], least, 0.7, max_det=300)[0].numpy()
         ours = boxes_of(data, least)
         assert ours.shape == theirs.shape
-        assert ours == pytest.approx(theirs, abs=1e-4)
+        # Of boxes with the very same confidence neither side promises an order.
+        assert in_order(ours) == pytest.approx(in_order(theirs), abs=1e-4)
 
 
 def test_nothing_above_the_threshold_is_no_boxes():
