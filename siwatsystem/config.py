@@ -136,7 +136,7 @@ class OutboxSettings(Section):
     """Longest run of one PostgreSQL statement."""
     retry_sec: Seconds = 0.5
     """Wait after a server was found away; doubled up to `retry_max_sec`."""
-    retry_max_sec: Seconds = 5.0
+    retry_max_sec: Seconds = 4.0
     """Longest wait between two looks at a server that is away."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """Attempts for an action that the server itself refuses; outages do not count."""

@@ -12,7 +12,7 @@ from siwatsystem.actions.base import Problem
 from siwatsystem.actions.registry import Sink, open_sink
 from siwatsystem.actions.store import Store, StoredJob
 from siwatsystem.actions.targets import Target
-from siwatsystem.actions.troubles import Troubles
+from siwatsystem.actions.troubles import Refusal, Troubles
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import ActionFailed, TargetUnavailable
 from siwatsystem.metrics import ACTIONS_DONE
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 32
 _IDLE_SEC = 5.0
+_FINAL_CLASSES = ("22", "23", "42")
+"""SQLSTATEs that blame the record, not the server: bad data, a broken constraint, no such table or right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +113,32 @@ class Delivery:
             self._finished(job.seq)
             return True
         try:
-            self._open_sink().deliver(job)
+            self._hand_over(job)
         except TargetUnavailable as error:
             self._away(error.message)
             return False
         except ActionFailed as error:
-            self._refused(job, error.message)
+            self._refused(job, error, error.message)
         except Exception as error:
             # A mistake in a driver must cost this job, not the lane.
             log.exception("outbox: %s", job.kind)
-            self._refused(job, f"{type(error).__name__}: {error}")
+            self._refused(job, error, f"{type(error).__name__}: {error}")
         else:
             ACTIONS_DONE.labels(job.kind, "done").inc()
+            self._around.troubles.taken(self.target.key, _table(job))
             self._finished(job.seq)
         self._back()
         return True
+
+    def _hand_over(self, job: StoredJob) -> None:
+        sink = self._open_sink()
+        try:
+            sink.deliver(job)
+        except ActionFailed as error:
+            if not _final(job, error):
+                raise
+            # What the sink knew of the table may have been out of date; it looks anew after a refusal.
+            sink.deliver(job)
 
     def _finished(self, seq: int) -> None:
         # Where the disk takes no more, the job must not be done again and again until it does.
@@ -141,18 +154,20 @@ class Delivery:
             self._around.wake(following)
         self._around.changed()
 
-    def _refused(self, job: StoredJob, words: str) -> None:
+    def _refused(self, job: StoredJob, error: Exception, words: str) -> None:
         settings = self._around.settings
         attempt = job.attempts + 1
         what = f"{job.kind} at {self.target.place} was refused: {words}"
-        if attempt < settings.max_attempts:
+        if attempt < settings.max_attempts and not _final(job, error):
             log.warning("outbox: %s (attempt %d of %d)", what, attempt, settings.max_attempts)
             pause = min(settings.retry_sec * 2**job.attempts, settings.retry_max_sec)
             self._around.store.postpone(job.seq, time.time() + pause)
             return
         ACTIONS_DONE.labels(job.kind, "failed").inc()
         self._passed_on(self._around.store.park(job.seq, words))
-        self._around.troubles.tell(Problem("action_failed", what, job.subscription))
+        refusal = Refusal(self.target.key, self.target.place, _table(job), _reason(error))
+        if self._around.troubles.refused(refusal, Problem("action_failed", what, job.subscription)):
+            log.warning("outbox: %s; it is given up", what)
 
     def _away(self, words: str) -> None:
         first, settings = self.outage is None, self._around.settings
@@ -181,3 +196,25 @@ class Delivery:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.close()
+
+
+def _table(job: StoredJob) -> str:
+    """What a refusal is about: the job's table, else its kind."""
+    return job.payload.get("table") or job.kind
+
+
+def _final(job: StoredJob, error: Exception) -> bool:
+    """Whether the same record would be refused again: by the server's SQLSTATE, or before it was sent."""
+    if not isinstance(error, ActionFailed) or not job.kind.startswith("postgresql"):
+        return False
+    code = _sqlstate(error)
+    return code is None or code.startswith(_FINAL_CLASSES)
+
+
+def _reason(error: Exception) -> str:
+    """The SQLSTATE or the error's name: the words may quote a value, and differ each time."""
+    return _sqlstate(error) or type(error.__cause__ or error).__name__
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "pgcode", None)

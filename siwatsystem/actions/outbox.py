@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from siwatsystem.actions.base import Job, OutboxEvent, Problem
 from siwatsystem.actions.delivery import Delivery, Surroundings
 from siwatsystem.actions.registry import KINDS
-from siwatsystem.actions.store import Entry, Store, damaged
+from siwatsystem.actions.store import Dropped, Entry, Store, damaged
 from siwatsystem.actions.targets import Target
 from siwatsystem.actions.troubles import Troubles
 from siwatsystem.config import OutboxSettings
@@ -71,12 +71,13 @@ class Outbox:
         self._pending_bytes = 0
         self._waiting: set[str] = set()
         self._lost: deque[str] = deque(maxlen=1000)
+        self._untold: deque[Problem] = deque(maxlen=1000)
         self._rejected = 0
         self._untidy = True
         self._closing = False
         if self._store.complaint:
             self._troubles.tell(Problem("action_failed", self._store.complaint))
-        for key in self._store.depth():
+        for key in self.depth():
             self._wake(key)
         self._writer = threading.Thread(target=self._write, name="outbox-writer", daemon=True)
         self._writer.start()
@@ -123,28 +124,29 @@ class Outbox:
                 self._changed.wait_for(lambda: self._changes != seen, min(left, 1.0))  # noqa: B023
 
     def depth(self) -> dict[str, int]:
-        """Jobs that wait on disk, by target key."""
-        return self._store.depth()
+        """Jobs that wait on disk, by target key. Never waits for the disk."""
+        return dict(self._store.counts.depth)
 
     def status(self) -> dict[str, Any]:
         """For `/health`: jobs and bytes on disk, events in memory, what was dropped and why, and what is
-        wrong now (`degraded`, empty when nothing is). Names servers by host and port."""
+        wrong now (`degraded`, empty when nothing is). Names servers by host and port. Never waits for
+        the disk."""
         with self._changed:
             deliveries = list(self._deliveries.values())
             pending = len(self._waiting)
-        depth = self.depth()
+        counts = self._store.counts
         servers = [
-            {"server": one.target.place, "waiting": depth.get(one.target.key, 0), "error": one.outage}
+            {"server": one.target.place, "waiting": counts.depth.get(one.target.key, 0), "error": one.outage}
             for one in deliveries
         ]
         degraded = self._troubles.lasting() + [
             f"{one['server']} is away: {one['error']}" for one in servers if one["error"]
         ]
         return {
-            "depth": sum(depth.values()),
-            "bytes": self._store.size,
+            "depth": sum(counts.depth.values()),
+            "bytes": counts.size,
             "pending": pending,
-            "failed": self._store.failures(),
+            "failed": counts.failed,
             "dropped": self._troubles.drops(),
             "servers": servers,
             "degraded": degraded,
@@ -182,7 +184,7 @@ class Outbox:
     def _write(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._rejected or self._closing, _IDLE_SEC)
+                self._changed.wait_for(self._something_to_do, _IDLE_SEC)
                 group = [self._pending.popleft() for _ in range(min(len(self._pending), _GROUP))]
                 if not group and self._closing:
                     return
@@ -190,24 +192,48 @@ class Outbox:
                 self._write_group(group)
                 self._look_around()
             except Exception:
-                log.exception("outbox: events lost")
-                self._forget(group, lost=True)
+                log.exception("outbox: writing")
+                self._write_singly(group)
 
-    def _write_group(self, group: Sequence[OutboxEvent]) -> None:
+    def _something_to_do(self) -> bool:
+        return bool(self._pending or self._rejected or self._untold or self._closing)
+
+    def _write_group(self, group: list[OutboxEvent]) -> None:
+        """Put the events on disk and take them out of `group`; they stay in it if the outbox closes first."""
         entries = [(event, self._entries(event)) for event in group]
-        while group and not self._stored(entries):
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closing, _DISK_RETRY_SEC):
-                    break
-        else:
-            self._forget(group, lost=False)
-            for key in {entry.job.target for _, found in entries for entry in found}:
-                self._wake(key)
+        while group:
+            try:
+                dropped, following = self._store.append(entries, self._targets)
+            except sqlite3.Error as error:
+                self._disk_trouble(error)
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._closing, _DISK_RETRY_SEC):
+                        return
+            else:
+                self._forget(group)
+                for key in following | {entry.job.target for _, found in entries for entry in found}:
+                    self._wake(key)
+                self._written(dropped)
+
+    def _write_singly(self, group: list[OutboxEvent]) -> None:
+        """What could not be stored together, so that one event's mistake costs no other."""
+        for event in list(group):
+            alone = [event]
+            try:
+                self._write_group(alone)
+            except Exception as error:
+                log.exception("outbox: an event cannot be stored")
+                if alone:
+                    message = f"an event's actions could not be stored: {type(error).__name__}"
+                    self._untold.append(Problem("action_failed", message, event.subscription))
+                    self._forget(alone, lost=True)
 
     def _entries(self, event: OutboxEvent) -> list[Entry]:
         found: list[Entry] = []
         for job in event.jobs:
             try:
+                for text in (event.event_id, event.lane, event.subscription, job.key):
+                    (text or "").encode()
                 found.append(self._entry(job))
             except (ValueError, TypeError, KeyError) as error:
                 ACTIONS_DONE.labels(job.kind, "failed").inc()
@@ -218,16 +244,14 @@ class Outbox:
     def _entry(self, job: Job) -> Entry:
         if job.target not in self._targets:
             raise KeyError(f"no server {job.target}")
+        payload = json.dumps(dict(job.payload), ensure_ascii=False)
+        # SQLite fails on half a surrogate pair, which JSON may hold, and would take the group with it.
+        payload.encode()
         blob = job.blob() if callable(job.blob) else job.blob
-        return Entry(job, json.dumps(dict(job.payload), ensure_ascii=False), KINDS[job.kind].rank, blob)
+        return Entry(job, payload, KINDS[job.kind].rank, blob)
 
-    def _stored(self, entries: Sequence[tuple[OutboxEvent, Sequence[Entry]]]) -> bool:
-        """Whether the disk took them; what had to go for it is counted and told."""
-        try:
-            dropped = self._store.append(entries, self._targets)
-        except sqlite3.Error as error:
-            self._disk_trouble(error)
-            return False
+    def _written(self, dropped: Sequence[Dropped]) -> None:
+        """The disk took a group; what had to go for it is counted and told."""
         self._untidy = True
         self._troubles.ends("disk")
         for job in dropped:
@@ -239,7 +263,6 @@ class Outbox:
             self._troubles.begins(
                 "full", "outbox_full", f"the outbox is over {size} MB and drops: {kinds}, …"
             )
-        return True
 
     def _disk_trouble(self, error: sqlite3.Error) -> None:
         if damaged(error):
@@ -254,14 +277,16 @@ class Outbox:
         with self._changed:
             rejected, self._rejected = self._rejected, 0
             calm = len(self._waiting) <= self._settings.pending // 2
+        while self._untold:
+            self._troubles.tell(self._untold.popleft())
         if rejected:
             message = f"more events than the outbox can take: {rejected} dropped, …"
             self._troubles.begins("overload", "overloaded", message)
         elif calm:
             self._troubles.ends("overload")
-        if self._store.size < self._store.max_bytes * 0.9:
+        if self._store.counts.size < self._store.max_bytes * 0.9:
             self._troubles.ends("full")
-        depth = self._store.depth()
+        depth = self.depth()
         for key in self._deliveries:
             OUTBOX_DEPTH.labels(key).set(depth.get(key, 0))
         try:
@@ -274,7 +299,8 @@ class Outbox:
         except sqlite3.Error as error:
             self._disk_trouble(error)
 
-    def _forget(self, group: Sequence[OutboxEvent], *, lost: bool) -> None:
+    def _forget(self, group: list[OutboxEvent], *, lost: bool = False) -> None:
+        """They no longer wait in memory; empties `group`, so that no event is forgotten twice."""
         with self._changed:
             for event in group:
                 self._pending_bytes -= _held(event)
@@ -282,6 +308,7 @@ class Outbox:
                 if lost:
                     self._lost.append(event.event_id)
                     self._troubles.dropped("failed", len(event.jobs))
+            group.clear()
         self._note_change()
 
     def _note_change(self) -> None:

@@ -87,6 +87,15 @@ class Dropped:
     subscription: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the file held after the last change to it: jobs by target, bytes of all jobs, jobs given up."""
+
+    depth: Mapping[str, int]
+    size: int
+    failed: int
+
+
 class Store:
     """The file; thread-safe. Raises sqlite3.Error as SQLite does (full disk, broken file)."""
 
@@ -96,6 +105,9 @@ class Store:
         self._lock = threading.RLock()
         self._depth: Counter[str] = Counter()
         self._size = 0
+        self._failed = 0
+        self.counts = Counts({}, 0, 0)
+        """Read it without a lock: it is replaced, never changed, so who asks never waits for the disk."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # It holds passwords; SQLite gives its side files the same mode.
         path.touch(mode=0o600)
@@ -113,24 +125,9 @@ class Store:
             self.complaint = self.recover(error)
 
     @property
-    def size(self) -> int:
-        """Bytes of all jobs."""
-        return self._size
-
-    @property
     def max_bytes(self) -> int:
         """The size over which what is oldest and least is dropped."""
         return self._max_bytes
-
-    def depth(self) -> dict[str, int]:
-        """Jobs that wait, by target."""
-        with self._lock:
-            return {target: count for target, count in self._depth.items() if count}
-
-    def failures(self) -> int:
-        """Jobs that were given up and are kept to be looked at."""
-        with self._lock:
-            return self._db.execute("SELECT count(*) FROM failed").fetchone()[0]
 
     def targets(self) -> dict[str, Target]:
         """Targets of stored jobs, by key."""
@@ -140,8 +137,8 @@ class Store:
 
     def append(
         self, events: Sequence[tuple[OutboxEvent, Sequence[Entry]]], targets: Mapping[str, Target]
-    ) -> list[Dropped]:
-        """Store the events, all or none; what had to go for it is returned."""
+    ) -> tuple[list[Dropped], set[str]]:
+        """Store the events, all or none; what had to go for it, and the targets whose turn came by that."""
         with self._lock:
             self._db.execute("PRAGMA synchronous = FULL")
             try:
@@ -200,6 +197,7 @@ class Store:
                 (error, time.time(), seq),
             )
             self._db.execute("DELETE FROM failed WHERE seq <= ?", (seq - _KEPT_FAILURES,))
+            self._failed = self._failures()
             return self._remove(seq)
 
     def waits_for(self, event: str) -> str | None:
@@ -253,7 +251,8 @@ class Store:
         return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5)
 
     def _open(self) -> None:
-        self._depth, self._size = Counter(), 0
+        self._depth, self._size, self._failed = Counter(), 0, 0
+        self._publish()
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 16777216")
@@ -269,23 +268,33 @@ class Store:
         rows = self._db.execute("SELECT target, count(*), sum(size) FROM jobs GROUP BY target").fetchall()
         self._depth.update({target: count for target, count, _ in rows})
         self._size = sum(size for _, _, size in rows)
+        self._failed = self._failures()
+        self._publish()
+
+    def _failures(self) -> int:
+        return self._db.execute("SELECT count(*) FROM failed").fetchone()[0]
+
+    def _publish(self) -> None:
+        depth = {target: count for target, count in self._depth.items() if count}
+        self.counts = Counts(depth, self._size, self._failed)
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        depth, size = self._depth.copy(), self._size
+        depth, size, failed = self._depth.copy(), self._size, self._failed
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            self._depth, self._size = depth, size
+            self._depth, self._size, self._failed = depth, size, failed
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        self._publish()
 
     def _append(
         self, events: Sequence[tuple[OutboxEvent, Sequence[Entry]]], targets: Mapping[str, Target]
-    ) -> list[Dropped]:
+    ) -> tuple[list[Dropped], set[str]]:
         for event, entries in events:
             lane = f"event:{event.event_id}" if event.lane is None else f"lane:{event.lane}"
             for entry in entries:
@@ -312,16 +321,18 @@ class Store:
         self._depth[job.target] += 1
         self._size += size
 
-    def _make_room(self) -> list[Dropped]:
+    def _make_room(self) -> tuple[list[Dropped], set[str]]:
         """Drop images, then messages, then records, the oldest of each first, until the rest fits."""
         dropped: list[Dropped] = []
+        following: set[str] = set()
         while self._size > self._max_bytes:
             row = self._db.execute(
                 "SELECT seq, kind, event, subscription FROM jobs ORDER BY rank, seq LIMIT 1"
             ).fetchone()
             dropped.append(Dropped(*row[1:]))
-            self._remove(row[0])
-        return dropped
+            if (target := self._remove(row[0])) is not None:
+                following.add(target)
+        return dropped, following
 
     def _remove(self, seq: int) -> str | None:
         row = self._db.execute("SELECT lane, target, size, head FROM jobs WHERE seq = ?", (seq,)).fetchone()

@@ -1,12 +1,40 @@
 """What is wrong with the outbox: told once when it begins and once when it ends, and counted."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from siwatsystem.actions.base import Problem
 from siwatsystem.errors import ErrorCode
 from siwatsystem.metrics import OUTBOX_DROPPED
+
+_RECURRING_SEC = 60.0
+"""A refusal that comes back within this time of its end ends only after as long without another one:
+where good and bad records alternate, each of them would be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server does not take: the target's key and place, the table (or the kind of job), and why."""
+
+    target: str
+    place: str
+    table: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place} refuses {self.table} ({self.reason})"
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A refusal that lasts: what was told to whom, whether it is back, and when it came last."""
+
+    recurring: bool
+    last: float
+    told: dict[str | None, Problem] = field(default_factory=dict[str | None, Problem])
 
 
 class Troubles:
@@ -14,6 +42,8 @@ class Troubles:
 
     def __init__(self, on_problem: Callable[[Problem], None]) -> None:
         self.tell = on_problem
+        self._refused: dict[Refusal, _Refused] = {}
+        self._ended: dict[Refusal, float] = {}
         self._lock = threading.Lock()
         self._lasting: dict[str, Problem] = {}
         self._dropped: Counter[str] = Counter()
@@ -37,6 +67,37 @@ class Troubles:
         """Whether the topic is wrong now."""
         return topic in self._lasting
 
+    def refused(self, refusal: Refusal, problem: Problem) -> bool:
+        """Tell it, unless its subscription was told of this refusal since it began; whether it was new."""
+        now = time.monotonic()
+        with self._lock:
+            recurring = now - self._ended.get(refusal, -_RECURRING_SEC) < _RECURRING_SEC
+            lasting = self._refused.setdefault(refusal, _Refused(recurring, now))
+            lasting.last = now
+            new = problem.subscription not in lasting.told
+            lasting.told.setdefault(problem.subscription, problem)
+        if new:
+            self.tell(problem)
+        return new
+
+    def taken(self, target: str, table: str) -> None:
+        """The target took something of that table: tell that its refusals are over."""
+        if not self._refused:
+            return
+        now = time.monotonic()
+        problems: list[Problem] = []
+        with self._lock:
+            for refusal, lasting in list(self._refused.items()):
+                if (refusal.target, refusal.table) != (target, table):
+                    continue
+                if lasting.recurring and now - lasting.last < _RECURRING_SEC:
+                    continue
+                del self._refused[refusal]
+                self._ended[refusal] = now
+                problems += lasting.told.values()
+        for problem in problems:
+            self.tell(replace(problem, message=f"over: {problem.message}", ended=True))
+
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count jobs that will never be done."""
         OUTBOX_DROPPED.labels(reason).inc(count)
@@ -44,9 +105,9 @@ class Troubles:
             self._dropped[reason] += count
 
     def lasting(self) -> list[str]:
-        """What is wrong now, in words."""
+        """What is wrong now, in words; of a refusal not the server's own, which may quote a value."""
         with self._lock:
-            return [problem.message for problem in self._lasting.values()]
+            return [*(problem.message for problem in self._lasting.values()), *map(str, self._refused)]
 
     def drops(self) -> dict[str, int]:
         """Jobs dropped since the start, by reason."""

@@ -217,7 +217,8 @@ def test_a_hung_redis_delays_no_records_of_others(tmp_path, both):
 
 def test_delivery_resumes_soon_after_each_server_is_back(tmp_path, both):
     with bench(tmp_path / "outbox.db", both) as made:
-        for server in both:
+        # The back-off has grown to 4 s by then: how soon is up to it, not to this machine.
+        for server, promise in zip(both, (5, 10), strict=True):
             server.kill()
             made.event("s", 1)
             until(lambda: made.outbox.status()["degraded"])
@@ -225,8 +226,9 @@ def test_delivery_resumes_soon_after_each_server_is_back(tmp_path, both):
             server.start()
             start = time.monotonic()
             until(made.empty)
-            print(f"{server.name} resumed after {time.monotonic() - start:.2f} s")
-            assert time.monotonic() - start < 10
+            took = time.monotonic() - start
+            print(f"{server.name} resumed after {took:.2f} s")
+            assert took < promise
             assert not made.outbox.status()["degraded"]
 
 
@@ -244,6 +246,36 @@ def test_a_refused_record_is_told_and_holds_up_nothing_for_ever(tmp_path, both):
         assert not problem.ended
         assert made.outbox.status()["failed"] == 1
     assert rows(both[1])["s"] == ("1", "brand-1", "1")
+
+
+def test_records_that_are_refused_for_good_hold_up_nothing_and_are_told_once(tmp_path, both):
+    # A single wait for another attempt would outlast this test.
+    with bench(tmp_path / "outbox.db", both, retry_sec=600.0, retry_max_sec=600.0) as made:
+        for _ in range(5):
+            bad = made.update("s", {"car_brand": "x" * 300})
+            made.outbox.submit(OutboxEvent((bad,), lane="s", subscription="display-001;cam-001"))
+        until(lambda: made.outbox.status()["failed"] == 5)
+        until(lambda: made.problems)
+        (words,) = made.outbox.status()["degraded"]
+        assert "refuses car_frontal_info (22001)" in words
+        assert made.outbox.flush(made.event("s", 1), 30)
+        assert [(p.code, p.ended) for p in made.problems] == [
+            ("action_failed", False),
+            ("action_failed", True),
+        ]
+        assert {problem.subscription for problem in made.problems} == {"display-001;cam-001"}
+        assert made.outbox.status()["degraded"] == []
+    assert rows(both[1])["s"] == ("1", "brand-1", "1")
+
+
+def test_a_table_that_was_dropped_meanwhile_costs_no_record(tmp_path, both):
+    with bench(tmp_path / "outbox.db", both) as made:
+        assert made.outbox.flush(made.event("before", 1), 30)
+        both[1].query(f"DROP TABLE {TABLE}")
+        assert made.outbox.flush(made.event("after", 1), 30)
+        assert made.outbox.status()["failed"] == 0
+        assert made.problems == []
+    assert rows(both[1]) == {"after": ("1", "brand-1", "1")}
 
 
 def test_an_expired_image_is_dropped_and_counted_and_a_live_one_expires(tmp_path, both):

@@ -1,0 +1,186 @@
+"""The outbox's own threads and figures, with servers that are away or made up."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from siwatsystem.actions import delivery
+from siwatsystem.actions.base import Job, OutboxEvent, Problem
+from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.store import StoredJob
+from siwatsystem.actions.targets import redis_target
+from siwatsystem.config import OutboxSettings
+from siwatsystem.errors import TargetUnavailable
+from tests.servers import until
+
+HALF = "\ud800"
+"""Half a surrogate pair: JSON may hold it, UTF-8 may not."""
+
+
+class Broken:
+    """A picture whose encoder fails as none should."""
+
+    nbytes = 1000
+
+    def __call__(self) -> bytes:
+        raise RuntimeError("no encoder")
+
+
+class Bench:
+    """An outbox, what it told, and a server that refuses connections."""
+
+    def __init__(self, path: Path) -> None:
+        self.problems: list[Problem] = []
+        self.outbox = Outbox(OutboxSettings(max_mb=1), path, on_problem=self.problems.append)
+        self.away = self.register(1)
+
+    def register(self, port: int) -> str:
+        return self.outbox.register(redis_target({"host": "127.0.0.1", "port": port}))
+
+    def message(self, text: str) -> Job:
+        return Job("redis_publish", self.away, {"channel": "c", "message": text})
+
+    def submit(self, *jobs: Job, **facts: Any) -> str:
+        event = OutboxEvent(jobs, **facts)
+        self.outbox.submit(event)
+        return event.event_id
+
+    def together(self, submit: Callable[[], object]) -> None:
+        """What `submit` submits is written as one group: the writer is at another event until then."""
+        with self.outbox._store._lock:
+            self.submit(self.message("first"))
+            until(lambda: not self.outbox._pending)
+            submit()
+        until(lambda: not self.outbox.status()["pending"])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "outbox.db")
+    yield made
+    made.outbox.close()
+
+
+def refusals(problems: list[Problem]) -> list[str | None]:
+    return [problem.subscription for problem in problems if problem.subscription]
+
+
+def test_half_a_character_costs_no_other_event(bench: Bench) -> None:
+    def submit() -> None:
+        bench.submit(bench.message("good"), subscription="a;1")
+        bench.submit(bench.message(HALF), bench.message("good"), subscription="b;1")
+        bench.submit(bench.message("x"), lane=HALF, subscription="c;1")
+        bench.submit(bench.message("good"), subscription="d;1")
+
+    bench.together(submit)
+    assert bench.outbox.depth() == {bench.away: 4}
+    assert refusals(bench.problems) == ["b;1", "c;1"]
+    assert bench.outbox._pending_bytes == 0
+    with closing(sqlite3.connect(bench.outbox._path)) as database:
+        payloads = [row[0] for row in database.execute("SELECT payload FROM jobs ORDER BY seq")]
+    assert ["good" in payload for payload in payloads] == [False, True, True, True]
+
+
+def test_an_event_that_cannot_be_stored_costs_no_other_and_is_told(bench: Bench) -> None:
+    def submit() -> None:
+        bench.submit(bench.message("good"), subscription="a;1")
+        bench.submit(Job("redis_save_image", bench.away, {"key": "k"}, blob=Broken()), subscription="b;1")
+        bench.submit(bench.message("good"), subscription="c;1")
+
+    bench.together(submit)
+    assert bench.outbox.depth() == {bench.away: 3}
+    until(lambda: refusals(bench.problems) == ["b;1"])
+    assert bench.outbox.status()["dropped"] == {"failed": 1}
+    assert bench.outbox._pending_bytes == 0
+
+
+def test_an_error_after_writing_writes_nothing_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def look() -> None:
+        looked.append(1)
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(bench.outbox, "_look_around", look)
+    image = Job("redis_save_image", bench.away, {"key": "k"}, blob=bytes(1000))
+    bench.together(lambda: bench.submit(image))
+    until(lambda: len(looked) >= 2)
+    assert bench.outbox._pending_bytes == 0
+    assert bench.outbox.depth() == {bench.away: 2}
+    assert bench.outbox.status()["dropped"] == {}
+
+
+def test_status_does_not_wait_for_the_disk(bench: Bench) -> None:
+    bench.submit(bench.message("stored"))
+    until(lambda: bench.outbox.depth() == {bench.away: 1})
+    other = sqlite3.connect(bench.outbox._path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    bench.submit(bench.message("waits"))
+    until(lambda: not bench.outbox._pending)
+    # The writer is at the file, under the store's lock, for as long as SQLite waits for the other.
+    until(
+        lambda: not bench.outbox._store._lock.acquire(blocking=False) or bench.outbox._store._lock.release()
+    )
+    start = time.monotonic()
+    status, depth = bench.outbox.status(), bench.outbox.depth()
+    assert time.monotonic() - start < 0.5
+    assert (status["depth"], status["pending"], status["failed"]) == (1, 1, 0)
+    assert depth == {bench.away: 1}
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: bench.outbox.depth() == {bench.away: 2})
+
+
+def test_failures_are_counted_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    first = Bench(path)
+    first.submit(first.message("x"))
+    until(lambda: first.outbox.depth())
+    (seq,) = first.outbox._store.heads(first.away, time.time(), 1)
+    first.outbox._store.park(seq, "no")
+    assert first.outbox.status()["failed"] == 1
+    assert first.outbox.depth() == {}
+    first.outbox.close()
+    again = Bench(path)
+    assert again.outbox.status()["failed"] == 1
+    again.outbox.close()
+
+
+class Sink:
+    """A server that takes everything, or (port 1) is away."""
+
+    taken: list[str]
+
+    def __init__(self, config: Mapping[str, Any], taken: list[str]) -> None:
+        self.away = config["port"] == 1
+        self.taken = taken
+
+    def deliver(self, job: StoredJob) -> None:
+        if self.away:
+            raise TargetUnavailable("away")
+        self.taken.append(job.payload["message"])
+
+    def close(self) -> None: ...
+
+
+def test_a_lane_whose_head_made_room_goes_on_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Sink(config, taken))
+    # Who is not woken does not look again within this test.
+    monkeypatch.setattr(delivery, "_IDLE_SEC", 600.0)
+    bench = Bench(tmp_path / "outbox.db")
+    there = bench.register(2)
+    bench.submit(Job("redis_publish", there, {"message": "before"}))
+    until(lambda: taken == ["before"] and not bench.outbox.depth())
+    image = Job("redis_save_image", bench.away, {"key": "k"}, blob=bytes(600_000))
+    bench.submit(image, Job("redis_publish", there, {"message": "behind"}), lane="one")
+    until(lambda: bench.outbox.depth() == {bench.away: 1, there: 1})
+    bench.submit(image, lane="two")
+    until(lambda: taken == ["before", "behind"])
+    assert bench.outbox.status()["dropped"] == {"outbox_full": 1}
+    bench.outbox.close()
