@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from siwatsystem import metrics
 from siwatsystem.actions.base import Problem
@@ -351,33 +350,6 @@ class Worker:
 
     def loops(self) -> list[AnalysisLoop]:
         return list(self._loops.values())
-
-    def describe(self, subscription: Subscription) -> dict[str, Any]:
-        """A subscription for the dashboard."""
-        loop = self.loop_of(subscription.identifier)
-        member = None if loop is None else loop.members.get(subscription.identifier)
-        frame = None if loop is None else loop.source.latest
-        error = None if loop is None else loop.source.error or loop.loaded.error or loop.failing
-        return {
-            "identifier": subscription.identifier,
-            "model_name": subscription.model_name,
-            "model_id": subscription.model_id,
-            "online": self.online(subscription.identifier),
-            "session_id": self.displays.session_of(subscription.display_id),
-            "frame_age_sec": None if frame is None else round(time.monotonic() - frame.monotonic, 2),
-            "analysed": member.analysed if member else 0,
-            "dropped": member.dropped if member else 0,
-            "last": list(member.last) if member else [],
-            "problem": error.message if error else None,
-        }
-
-    def precisions(self) -> dict[str, str]:
-        """How each loaded pipeline runs, and why, by model id."""
-        return {
-            str(loaded.key.model_id): f"{loaded.pipeline.precision}: {loaded.pipeline.precision_reason}"
-            for loaded in self.loader.all()
-            if loaded.pipeline is not None
-        }
 
     def _report_now(self, connection: Connection) -> None:
         cameras = [

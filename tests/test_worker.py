@@ -12,6 +12,8 @@ from siwatsystem.connections import Connection
 from siwatsystem.detections import Detection
 from siwatsystem.errors import ModelRefused, StreamLost, StreamUnauthorized
 from siwatsystem.messages import encode
+from siwatsystem.routes.dashboard import camera_of
+from siwatsystem.routes.health import precisions_of
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.testing import FakeModel, FakeOpener, FakeSource, FakeSourcePool, fake_pipeline, until
 from siwatsystem.worker import Worker
@@ -359,11 +361,11 @@ def test_a_subscription_as_the_dashboard_sees_it():
         bench.subscribe(one)
         await bench.running()
         wish = bench.worker.subscriptions.all()[0]
-        said = bench.worker.describe(wish)
-        assert (said["online"], said["analysed"], said["last"]) == (True, 1, [{"class": "Car"}])
-        assert said["problem"] is None
-        assert bench.worker.precisions() == {"1": "exact: no picture was compared yet"}
+        said = camera_of(bench.worker, wish)
+        assert (said.online, said.analysed, said.last) == (True, 1, [{"class": "Car"}])
+        assert said.problem is None
+        assert precisions_of(bench.worker) == {"1": "exact: no picture was compared yet"}
         bench.source().fail(StreamLost("gone"))
-        assert bench.worker.describe(wish)["problem"] == "gone"
+        assert camera_of(bench.worker, wish).problem == "gone"
 
     play(scene)

@@ -1,5 +1,6 @@
 """`GET /`: a page that shows the cameras, and `GET /api/cameras`, what it reads."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from siwatsystem.routes.access import worker_of
+from siwatsystem.subscriptions import Subscription
+from siwatsystem.worker import Worker
 
 router = APIRouter(tags=["dashboard"])
 
@@ -48,9 +51,29 @@ async def cameras(request: Request) -> Cameras:
     worker = worker_of(request)
     usage = worker.usage
     return Cameras(
-        cameras=[Camera(**worker.describe(subscription)) for subscription in worker.subscriptions.all()],
+        cameras=[camera_of(worker, subscription) for subscription in worker.subscriptions.all()],
         cpu=usage.cpu,
         memory=usage.memory,
         gpu=usage.gpu,
         waiting=worker.engine.status()["depth"],
+    )
+
+
+def camera_of(worker: Worker, subscription: Subscription) -> Camera:
+    """A subscription as the page shows it."""
+    loop = worker.loop_of(subscription.identifier)
+    member = None if loop is None else loop.members.get(subscription.identifier)
+    frame = None if loop is None else loop.source.latest
+    error = None if loop is None else loop.source.error or loop.loaded.error or loop.failing
+    return Camera(
+        identifier=subscription.identifier,
+        model_name=subscription.model_name,
+        model_id=subscription.model_id,
+        online=worker.online(subscription.identifier),
+        session_id=worker.displays.session_of(subscription.display_id),
+        frame_age_sec=None if frame is None else round(time.monotonic() - frame.monotonic, 2),
+        analysed=member.analysed if member else 0,
+        dropped=member.dropped if member else 0,
+        last=list(member.last) if member else [],
+        problem=error.message if error else None,
     )

@@ -43,10 +43,19 @@ async def health(request: Request) -> Health:
         open=worker.settings.control_token is None,
         subscriptions=len(subscriptions),
         online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
-        precision=worker.precisions(),
+        precision=precisions_of(worker),
         outbox=outbox,
         problems=problems,
     )
+
+
+def precisions_of(worker: Worker) -> dict[str, str]:
+    """How each loaded pipeline runs, and why, by model id."""
+    return {
+        str(loaded.key.model_id): f"{loaded.pipeline.precision}: {loaded.pipeline.precision_reason}"
+        for loaded in worker.loader.all()
+        if loaded.pipeline is not None
+    }
 
 
 def _problems(worker: Worker) -> list[str]:
