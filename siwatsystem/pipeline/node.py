@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 from pydantic.alias_generators import to_camel
 
 from siwatsystem.actions.spec import Action, Publish, SaveImage
 from siwatsystem.actions.targets import PostgresqlServer, RedisServer
+from siwatsystem.pipeline.fields import ArchivePath, Fraction, SpecModel
+from siwatsystem.pipeline.tracking import Tracking, Voting
 
 RESULT_WORDS = {
     "brand": "brand",
@@ -22,15 +23,8 @@ RESULT_WORDS = {
 """Words of a `modelId` that say what its classification is about, first match in this order."""
 ATTRIBUTES = {"brand": "carBrand", "model": "carModel", "year": "carYear", "body_type": "bodyType"}
 """Keys of `imageDetection.detection` that differ from the result's name in camelCase."""
-RESULT_FIELDS = ("class", "confidence", "id")
-"""Fields that every node's result has."""
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise ValueError(f"{name!r} is no path inside the archive")
-    return str(path)
+RESULT_FIELDS = ("class", "confidence", "id", "support", "votes", "settled")
+"""Fields that every node's result has; the last three say how sure a track's votes are."""
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -38,8 +32,9 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _result_name(name: str) -> str:
-    if not name.isidentifier() or name in ("confidence", "id"):
-        raise ValueError(f"{name!r} cannot name a result: letters, digits and _, not confidence or id")
+    if not name.isidentifier() or name in RESULT_FIELDS[1:]:
+        taken = ", ".join(RESULT_FIELDS[1:])
+        raise ValueError(f"{name!r} cannot name a result: letters, digits and _, none of {taken}")
     return name
 
 
@@ -47,65 +42,11 @@ def _kind(value: object) -> str:
     return "server" if isinstance(value, dict | BaseModel) else "embedded"
 
 
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Coordinate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Point = Annotated[tuple[Coordinate, Coordinate], Field(strict=False)]
 Side = Annotated[int, Field(ge=1, le=8192)]
 Text = Annotated[str, Field(min_length=1)]
-ArchivePath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Classes = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_distinct)]
 RedisAction = Annotated[SaveImage | Publish, Field(discriminator="type")]
 Embedded = Annotated[Literal["embedded"], Tag("embedded")]
-
-
-class SpecModel(BaseModel):
-    """What all parts share: unknown keys are kept in `model_extra` and told, wrong types are errors."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="allow",
-        frozen=True,
-        strict=True,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
-
-
-class Tracking(SpecModel):
-    """How a node's detections are followed from frame to frame."""
-
-    enabled: bool = True
-    """Whether to track at all."""
-    method: Literal["bytetrack", "botsort", "strongsort"] = "bytetrack"
-    """`strongsort` is read as `botsort` with appearance."""
-    reid_model: ArchivePath | None = None
-    """An appearance encoder in the archive."""
-    config: dict[str, bool | int | float | str] = Field(default_factory=dict[str, bool | int | float | str])
-    """The tracker's own parameters; times in seconds."""
-    zone: Annotated[tuple[Point, ...], Field(min_length=3, strict=False)] | None = None
-    """Corners in pixels, or fractions when all are at most 1; a box's bottom centre counts."""
-    stability_threshold: Annotated[int, Field(ge=0)] = 0
-    """Consecutive analysed frames inside the zone before branches and actions run."""
-    max_jump: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Pixels between two analysed frames beyond which the step is not counted."""
-    reset_interval_sec: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
-    """Age at which everything is forgotten once no track is alive, at the latest after twice as long."""
-    once: bool | None = None
-    """Whether to act once per id; default: whether `stabilityThreshold` is above 0."""
-
-    @property
-    def asks_for_appearance(self) -> bool:
-        """Whether tracks are to be told apart by looks, which needs a `reidModel`."""
-        return self.method == "strongsort" or self.config.get("with_reid") is True
-
-    @property
-    def acts_once(self) -> bool:
-        return self.stability_threshold > 0 if self.once is None else self.once
-
-    @property
-    def zone_in_fractions(self) -> bool:
-        return self.zone is not None and all(x <= 1 and y <= 1 for x, y in self.zone)
 
 
 class Node(SpecModel):
@@ -139,6 +80,8 @@ class Node(SpecModel):
     """Actions after the branches they wait for."""
     tracking: Tracking | None = None
     """How detections are followed from frame to frame."""
+    voting: Voting = Voting()
+    """When its classes over the frames of a track settle on one."""
     object_class: Text | None = None
     """One event per object of this class; its parts are the regions whose centre lies in its box."""
     result_field: Annotated[str, AfterValidator(_result_name)] | None = None

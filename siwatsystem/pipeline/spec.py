@@ -7,8 +7,9 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from siwatsystem.pipeline.checks import check
-from siwatsystem.pipeline.node import Node, PipelineSpec, Tracking
+from siwatsystem.pipeline.node import Node, PipelineSpec
 from siwatsystem.pipeline.problems import PipelineInvalid, Problem, json_path
+from siwatsystem.pipeline.tracking import Tracking
 
 __all__ = ["Node", "PipelineInvalid", "PipelineSpec", "Problem", "Tracking", "bare_model", "parse"]
 

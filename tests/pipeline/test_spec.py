@@ -221,7 +221,6 @@ def test_tracking_is_checked() -> None:
     spec = parse({"pipeline": node(tracking=tracking | {"stabilityThreshold": 3})})
     found = spec.pipeline.tracking
     assert found is not None
-    assert found.zone_in_fractions
     assert found.acts_once
     assert found.asks_for_appearance
     assert any("botsort" in warning for warning in warnings_of(spec))
