@@ -13,7 +13,9 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -31,6 +33,27 @@ FILE_KEYS = ("modelFile", "reidModel")
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 """What zipfile raises beside its own error, for fields that contradict each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in an archive: its name below the archive's top, its bytes, and its bytes in the zip."""
+
+    name: str
+    size: int
+    packed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What an archive holds and everything for which `extract` would turn it down, unpacking nothing.
+
+    `pipeline` is the text of pipeline.json, None where none can be read.
+    """
+
+    entries: tuple[Entry, ...]
+    troubles: tuple[str, ...]
+    pipeline: bytes | None
 
 
 def extract(zip_path: Path, into: Path, limits: ModelSettings) -> Path:
@@ -57,13 +80,33 @@ def extract(zip_path: Path, into: Path, limits: ModelSettings) -> Path:
     return into
 
 
+def survey(zip_path: Path, limits: ModelSettings) -> Survey:
+    """All that is wrong with the archive as a zip, at once. Raises ModelInvalid and ModelRefused where
+    it cannot even be listed, OSError."""
+    with zip_path.open("rb") as file:
+        _check_directory(file, limits)
+        with _damage_told(), zipfile.ZipFile(file) as archive:
+            return _survey(archive, limits)
+
+
 def read_pipeline(folder: Path) -> dict[str, Any]:
     """pipeline.json of an unpacked archive. Raises ModelInvalid."""
     path = folder / PIPELINE
     try:
-        return _json(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise ModelInvalid(f"{PIPELINE} cannot be read ({error.strerror})") from None
+
+
+def parse_json(text: bytes) -> dict[str, Any]:
+    """The object that pipeline.json's text holds. Raises ModelInvalid, with the line and column."""
+    try:
+        data: object = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ModelInvalid(f"{PIPELINE} is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ModelInvalid(f"{PIPELINE} must hold an object, not {type(data).__name__}")
+    return cast(dict[str, Any], data)
 
 
 def files_of(folder: Path) -> list[str]:
@@ -73,20 +116,46 @@ def files_of(folder: Path) -> list[str]:
 
 def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
     _check_directory(file, limits)
+    with _damage_told(), zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        for trouble in _refusals(entries, limits):
+            raise ModelRefused(trouble)
+        top = _top(entries)
+        wanted = _wanted(parse_json(archive.read(_pipeline_entry(entries, top))))
+        left = limits.max_unpacked_mb << 20
+        for entry in entries:
+            name = entry.filename.removeprefix(top)
+            if not entry.is_dir() and entry.filename.startswith(top) and _is_wanted(name, wanted):
+                left -= _copy(archive, entry, into / name, left, limits)
+
+
+def _survey(archive: zipfile.ZipFile, limits: ModelSettings) -> Survey:
+    entries = archive.infolist()
+    troubles = list(_refusals(entries, limits))
+    top, text = "", None
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            _check_entries(entries, limits)
-            top = _top(entries)
-            found = next(entry for entry in entries if entry.filename == top + PIPELINE)
-            if found.file_size > MAX_PIPELINE_BYTES:
-                raise ModelRefused(f"{PIPELINE} is larger than {MAX_PIPELINE_BYTES >> 20} MiB")
-            wanted = _wanted(_json(archive.read(found)))
-            left = limits.max_unpacked_mb << 20
-            for entry in entries:
-                name = entry.filename.removeprefix(top)
-                if not entry.is_dir() and entry.filename.startswith(top) and _is_wanted(name, wanted):
-                    left -= _copy(archive, entry, into / name, left, limits)
+        top = _top(entries)
+        found = _pipeline_entry(entries, top)
+        text = archive.read(found) if _kind_trouble(found) is None else None
+    except (ModelRefused, ModelInvalid) as error:
+        troubles.append(error.message)
+    files = [entry for entry in entries if not entry.is_dir() and entry.filename.startswith(top)]
+    shown = (Entry(entry.filename.removeprefix(top), entry.file_size, entry.compress_size) for entry in files)
+    return Survey(tuple(shown), tuple(troubles), text)
+
+
+def _pipeline_entry(entries: list[zipfile.ZipInfo], top: str) -> zipfile.ZipInfo:
+    found = next(entry for entry in entries if entry.filename == top + PIPELINE)
+    if found.file_size > MAX_PIPELINE_BYTES:
+        raise ModelRefused(f"{PIPELINE} is larger than {MAX_PIPELINE_BYTES >> 20} MiB")
+    return found
+
+
+@contextmanager
+def _damage_told() -> Generator[None]:
+    """What reading a damaged zip raises, as ModelInvalid."""
+    try:
+        yield
     except zipfile.BadZipFile as error:
         raise ModelInvalid(f"the archive is damaged or no zip: {error}") from None
     except DAMAGE as error:
@@ -116,9 +185,10 @@ def _check_directory(file: BinaryIO, limits: ModelSettings) -> None:
     file.seek(0)
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> None:
+def _refusals(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> Iterator[str]:
+    """Why the archive is refused, the first reason first."""
     if len(entries) > limits.max_entries:
-        raise ModelRefused(f"the archive has {len(entries)} entries, more than {limits.max_entries}")
+        yield f"the archive has {len(entries)} entries, more than {limits.max_entries}"
     seen: set[str] = set()
     for entry in entries:
         trouble = _name_trouble(entry.orig_filename) or _kind_trouble(entry)
@@ -128,16 +198,16 @@ def _check_entries(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> Non
         if trouble is None and entry.file_size > max(entry.compress_size, 1) * limits.max_ratio:
             trouble = f"unpacks to more than {limits.max_ratio} times its size"
         if trouble is not None:
-            raise ModelRefused(f"archive entry {_shown(entry.orig_filename)} {trouble}")
+            yield f"archive entry {_shown(entry.orig_filename)} {trouble}"
         seen.add(name)
     files = {entry.filename for entry in entries if not entry.is_dir()}
-    for name in seen:
+    for name in sorted(seen):
         blocked = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in files), None)
         if blocked:
-            raise ModelRefused(f"archive entry {_shown(blocked)} is a file and a folder")
+            yield f"archive entry {_shown(blocked)} is a file and a folder"
     total = sum(entry.file_size for entry in entries)
     if total > limits.max_unpacked_mb << 20:
-        raise ModelRefused(f"the archive unpacks to more than {limits.max_unpacked_mb} MB")
+        yield f"the archive unpacks to more than {limits.max_unpacked_mb} MB"
 
 
 def _name_trouble(name: str) -> str | None:
@@ -186,16 +256,6 @@ def _top(entries: list[zipfile.ZipInfo]) -> str:
             + ("" if found else " at its root or in its one top folder")
         )
     return found[0].removesuffix(PIPELINE)
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    try:
-        data: object = json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ModelInvalid(f"{PIPELINE} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ModelInvalid(f"{PIPELINE} must hold an object, not {type(data).__name__}")
-    return cast(dict[str, Any], data)
 
 
 def _wanted(pipeline: Mapping[str, Any]) -> set[str]:
