@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from . import plate
 from .body import Shape, make_shape
 from .brands import BRANDS, FACES, PLATE_V, Bgr, Uv
 from .camera import Array
@@ -52,6 +53,7 @@ class Car:
     lamps: float = 0.0
     look: int = 0
     tints: tuple[float, float] = field(default=(0.0, 0.0))
+    plate_type: str | None = None
 
     @cached_property
     def shape(self) -> Shape:
@@ -350,25 +352,6 @@ class CarPainter:
         self._plate()
 
     def _plate(self) -> None:
-        v = PLATE_V[self.car.brand]
-        half_u, half_v = 0.235 / self.car.shape.half_width, 0.075
-        self.area(
-            [(-half_u, v - half_v), (half_u, v - half_v), (half_u, v + half_v), (-half_u, v + half_v)],
-            (232, 236, 236),
-        )
-        look = np.random.default_rng(self.car.look + 1)
-        for k in range(7):
-            if k == 3:
-                continue
-            u = (-0.78 + k * 0.26) * half_u
-            width = float(look.uniform(0.05, 0.085)) * half_u
-            height = half_v * float(look.uniform(0.52, 0.62))
-            self.area(
-                [
-                    (u - width, v - height),
-                    (u + width, v - height),
-                    (u + width, v + height),
-                    (u - width, v + height),
-                ],
-                (50, 48, 46),
-            )
+        car = self.car
+        half_u = plate.HALF_WIDTH_M / car.shape.half_width
+        plate.draw(self, PLATE_V[car.brand], half_u, car.look + 1, car.plate_type)
