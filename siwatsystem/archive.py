@@ -118,7 +118,7 @@ def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
     _check_directory(file, limits)
     with _damage_told(), zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        for trouble in _refusals(entries, limits):
+        for trouble in refusals(entries, limits):
             raise ModelRefused(trouble)
         top = _top(entries)
         wanted = _wanted(parse_json(archive.read(_pipeline_entry(entries, top))))
@@ -131,7 +131,7 @@ def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
 
 def _survey(archive: zipfile.ZipFile, limits: ModelSettings) -> Survey:
     entries = archive.infolist()
-    troubles = list(_refusals(entries, limits))
+    troubles = list(refusals(entries, limits))
     top, text = "", None
     try:
         top = _top(entries)
@@ -185,8 +185,8 @@ def _check_directory(file: BinaryIO, limits: ModelSettings) -> None:
     file.seek(0)
 
 
-def _refusals(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> Iterator[str]:
-    """Why the archive is refused, the first reason first."""
+def refusals(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> Iterator[str]:
+    """Why an archive of these entries is refused, the first reason first."""
     if len(entries) > limits.max_entries:
         yield f"the archive has {len(entries)} entries, more than {limits.max_entries}"
     seen: set[str] = set()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from siwatsystem import archive
 from siwatsystem.config import ModelSettings
-from siwatsystem.errors import ModelInvalid, ModelRefused
+from siwatsystem.errors import ModelRefused
 from siwatsystem.pipeline.spec import parse
 
 SUFFIX = ".mpta"
@@ -25,36 +25,43 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 MODE = (stat.S_IFREG | 0o644) << 16
 UNIX = 3
 LEFT_OUT = (".*", "__pycache__", "*.pyc", "*~", "#*#", "*.swp", "*.swo", "*.bak", "*.orig", "*.tmp")
-LEFT_OUT_FILES = ("Thumbs.db", "desktop.ini", f"*{SUFFIX}")
+SCHEMA = "pipeline.schema.json"
+"""What editors complete and check pipeline.json with."""
+LEFT_OUT_FILES = ("Thumbs.db", "desktop.ini", SCHEMA, f"*{SUFFIX}")
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """A folder's files as an archive has them: paths with `/`, sorted; and what stays out of it.
 
-    A folder that stays out is named with a `/` at its end, and not what is in it.
+    A folder that stays out is named with a `/` at its end, and not what is in it. `troubles` says
+    what a worker would refuse.
     """
 
     files: tuple[str, ...]
     left_out: tuple[str, ...]
+    troubles: tuple[str, ...]
 
 
-def contents(folder: Path) -> Contents:
-    """What of `folder` goes into an archive. Raises ModelRefused for links and for what is no file,
-    ModelInvalid for names that are no text, OSError for what cannot be listed."""
-    files: list[str] = []
+def contents(folder: Path, limits: ModelSettings | None = None) -> Contents:
+    """What of `folder` goes into an archive. Raises OSError for what cannot be listed."""
+    files: list[zipfile.ZipInfo] = []
     left_out: list[str] = []
+    troubles: list[str] = []
     for name, path in _below(folder, ""):
         kind = path.lstat().st_mode
         if _stays_out(path, kind):
             left_out.append(f"{name}/" if stat.S_ISDIR(kind) else name)
-        elif stat.S_ISREG(kind):
-            files.append(_text(name))
         elif stat.S_ISLNK(kind):
-            raise ModelRefused(f"{name} is a link: put what it leads to in its place")
-        elif not stat.S_ISDIR(kind):
-            raise ModelRefused(f"{name} is neither a file nor a folder")
-    return Contents(tuple(sorted(files)), tuple(sorted(left_out)))
+            troubles.append(f"{name!r} is a link: put what it leads to in its place")
+        elif not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            troubles.append(f"{name!r} is neither a file nor a folder")
+        elif not _is_text(name):
+            troubles.append(f"{name!r} has a name that is not UTF-8")
+        elif stat.S_ISREG(kind):
+            files.append(_entry(name, path.stat().st_size))
+    troubles += archive.refusals(files, limits or ModelSettings())
+    return Contents(tuple(sorted(file.filename for file in files)), tuple(sorted(left_out)), tuple(troubles))
 
 
 def pack(folder: Path, target: Path, limits: ModelSettings | None = None) -> Path:
@@ -65,15 +72,16 @@ def pack(folder: Path, target: Path, limits: ModelSettings | None = None) -> Pat
     written; `target` is as it was then. Whether models load, and know the classes, is not looked at.
     """
     limits = limits or ModelSettings()
-    found = contents(folder).files
-    data = archive.read_pipeline(folder)
-    parse(data, found)
+    found = contents(folder, limits)
+    if found.troubles:
+        raise ModelRefused("; ".join(found.troubles))
+    parse(archive.read_pipeline(folder), found.files)
     temporary = target.with_name(f".pack-{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zipped:
-                for entry in found:
-                    _add(zipped, folder, entry)
+                for name in found.files:
+                    _add(zipped, folder, name)
             file.flush()
             os.fsync(file.fileno())
         _check(temporary, limits)
@@ -99,22 +107,26 @@ def _stays_out(path: Path, kind: int) -> bool:
     return any(fnmatchcase(path.name, pattern) for pattern in patterns)
 
 
-def _text(name: str) -> str:
+def _is_text(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ModelInvalid(f"{name!r}: the file's name is not UTF-8") from None
-    return name
+        return False
+    return True
 
 
-def _add(zipped: zipfile.ZipFile, folder: Path, name: str) -> None:
+def _entry(name: str, size: int) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.compress_type = zipfile.ZIP_STORED
     entry.create_system = UNIX
     entry.external_attr = MODE
+    entry.file_size = entry.compress_size = size
+    return entry
+
+
+def _add(zipped: zipfile.ZipFile, folder: Path, name: str) -> None:
     path = folder / name
-    entry.file_size = path.stat().st_size
-    with path.open("rb") as source, zipped.open(entry, "w") as target:
+    with path.open("rb") as source, zipped.open(_entry(name, path.stat().st_size), "w") as target:
         shutil.copyfileobj(source, target, archive.CHUNK)
 
 

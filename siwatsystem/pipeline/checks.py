@@ -6,14 +6,16 @@ wrong type, so that an author sees every mistake at once.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from siwatsystem.actions import templates
 from siwatsystem.actions.spec import Action, ActionModel, UpdateCombined
+from siwatsystem.pipeline.fields import Point
 from siwatsystem.pipeline.node import result_fields
 from siwatsystem.pipeline.problems import Problem, json_path
+from siwatsystem.pipeline.zone_checks import zone_trouble
 
 CONTEXT = (
     "class",
@@ -34,6 +36,7 @@ CONTEXT = (
 Path = tuple[str | int, ...]
 Json = Mapping[str, Any]
 _ACTION: TypeAdapter[ActionModel] = TypeAdapter(Action)
+_ZONE = TypeAdapter(Annotated[tuple[Point, ...], Field(min_length=3)])
 
 
 def check(data: Json, files: Collection[str] | None) -> Iterator[Problem]:
@@ -49,7 +52,7 @@ def check(data: Json, files: Collection[str] | None) -> Iterator[Problem]:
             yield from _placeholders(place, action, known)
             yield from _server(place, action, data)
             if isinstance(action, UpdateCombined):
-                yield from _waits(place, action, node)
+                yield from _waits(place, action, path, nodes)
 
 
 def _nodes(value: object, path: Path) -> Iterator[tuple[Path, Json]]:
@@ -102,6 +105,7 @@ def _tracking(path: Path, node: Json) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
         return
     tracking = cast(Json, value)
+    yield from _zone((*path, "tracking", "zone"), tracking.get("zone"))
     config = tracking.get("config")
     asked = isinstance(config, Mapping) and cast(Json, config).get("with_reid") is True
     if (tracking.get("method") == "strongsort" or asked) and not tracking.get("reidModel"):
@@ -144,13 +148,35 @@ def _server(path: Path, action: ActionModel, data: Json) -> Iterator[Problem]:
         )
 
 
-def _waits(path: Path, action: UpdateCombined, node: Json) -> Iterator[Problem]:
-    below = [branch for _, branch in _nodes(node, ()) if branch is not node]
-    names = [name for name in (_text(branch, "modelId") for branch in below) if name]
+def _zone(path: Path, value: object) -> Iterator[Problem]:
+    try:
+        trouble = zone_trouble(_ZONE.validate_python(value))
+    except ValidationError:
+        return  # no list of corners at all: told by the models
+    if trouble is not None:
+        yield Problem(json_path(path), trouble, "list the corners in order around the zone")
+
+
+def _waits(
+    path: Path, action: UpdateCombined, own: Path, nodes: list[tuple[Path, Json]]
+) -> Iterator[Problem]:
+    """Waiting is for what runs below the node, and what runs below never waits for what is above:
+    so no two records can wait for each other, and a cycle is always one of the mistakes told here."""
+    places = {name: place for place, node in reversed(nodes) if (name := _text(node, "modelId"))}
+    below = [name for name, place in places.items() if place[: len(own)] == own and place != own]
     for index, name in enumerate(action.wait_for_branches):
-        if name not in names:
-            yield Problem(
-                json_path((*path, "waitForBranches", index)),
-                f"{name!r} is no branch of this node",
-                f"its branches: {', '.join(names) or 'none'}",
+        if name in below:
+            continue
+        place = places.get(name)
+        if place == own:
+            message = f"{name!r} is this node itself: waiting for itself it would wait for ever"
+        elif place is not None and own[: len(place)] == place:
+            message = (
+                f"{name!r} is above this node and ends only after it: each would wait for the other for ever"
             )
+        elif place is not None:
+            message = f"{name!r} is no branch of this node, but of another"
+        else:
+            message = f"{name!r} is no branch of this node"
+        hint = f"its branches: {', '.join(reversed(below)) or 'none'}"
+        yield Problem(json_path((*path, "waitForBranches", index)), message, hint)

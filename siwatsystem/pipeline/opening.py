@@ -10,9 +10,12 @@ from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
-from siwatsystem.pipeline.executor import Pipeline, Sink, load_models, release_models
+from siwatsystem.pipeline.class_checks import check_classes, class_warnings
+from siwatsystem.pipeline.executor import Pipeline, Sink
 from siwatsystem.pipeline.gating import Gate
+from siwatsystem.pipeline.models import load_models, release_models
 from siwatsystem.pipeline.node import PipelineSpec
+from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.pipeline.spec import bare_model, parse
 from siwatsystem.pipeline.warnings import warnings_of
 
@@ -67,6 +70,13 @@ def open_pipeline(
     for warning in warnings_of(spec):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
     models = load_models(spec, folder, registry, owner)
+    names = {model_id: list(model.names.values()) for model_id, model in models.items()}
+    problems = check_classes(spec, names)
+    if problems:
+        release_models(models, registry, owner)
+        raise PipelineInvalid(problems)
+    for warning in class_warnings(spec, names):
+        log.warning("%s: %s", spec.pipeline.model_id, warning)
     pipeline = Pipeline(spec, models, outbox, register_targets(spec, outbox), threads)
     return OpenPipeline(pipeline, registry, owner, _gate(pipeline, folder, settings))
 

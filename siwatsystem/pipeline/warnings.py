@@ -8,8 +8,18 @@ from pydantic import BaseModel
 from siwatsystem.actions import templates
 from siwatsystem.pipeline.node import Node, PipelineSpec, result_fields
 from siwatsystem.pipeline.problems import json_path
+from siwatsystem.pipeline.zone_checks import mixes_units
 
 Path = tuple[str | int, ...]
+
+
+NOTES = "//"
+"""Keys that begin so are remarks for people; `$schema` is one for editors."""
+
+
+def is_note(key: str) -> bool:
+    """Whether a key of pipeline.json means nothing to the worker, and is meant to."""
+    return key.startswith(NOTES) or key == "$schema"
 
 
 def warnings_of(spec: PipelineSpec) -> list[str]:
@@ -23,7 +33,7 @@ def warnings_of(spec: PipelineSpec) -> list[str]:
 def _unknown_keys(value: object, path: Path) -> Iterator[str]:
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        yield from (json_path((*path, name)) for name in value.model_extra or {})
+        yield from (json_path((*path, name)) for name in value.model_extra or {} if not is_note(name))
         for name, field in fields.items():
             yield from _unknown_keys(getattr(value, name), (*path, field.alias or name))
     elif isinstance(value, tuple):
@@ -45,6 +55,12 @@ def _hardly_meant(path: Path, node: Node) -> Iterator[str]:
         yield f"{place}.cropClass: has no effect without crop"
     if node.expected_classes and not node.multi_class:
         yield f"{place}.expectedClasses: has no effect without multiClass"
+    zone = None if node.tracking is None else node.tracking.zone
+    if zone is not None and mixes_units(zone):
+        yield (
+            f"{place}.tracking.zone: mixes fractions of the picture and pixels; with one number above 1 "
+            "all are pixels"
+        )
     if node.tracking is not None and node.tracking.method == "strongsort":
         yield f"{place}.tracking.method: strongsort is read as botsort with appearance"
     if node.tracked:

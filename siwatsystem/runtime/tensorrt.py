@@ -89,6 +89,11 @@ def read_header(path: Path) -> dict[str, Any]:
     return values  # pyright: ignore[reportUnknownVariableType]
 
 
+def read_metadata(path: Path) -> Metadata:
+    """Task, names and input of an engine. Raises ModelInvalid, FileNotFoundError."""
+    return _metadata(read_header(path))
+
+
 def _metadata(values: dict[str, Any]) -> Metadata:
     arguments = values.get("args")
     dynamic = bool(arguments.get("dynamic")) if isinstance(arguments, dict) else False  # pyright: ignore
