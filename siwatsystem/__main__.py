@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import demo, documents, serve
+from siwatsystem.commands import demo, documents, mpta, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
@@ -20,6 +20,7 @@ def _serve() -> None:
 
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
 app.command("docs")(documents.write)
+app.add_typer(mpta.app, name="mpta")
 
 
 def main() -> None:

@@ -25,21 +25,21 @@ def check_classes(spec: PipelineSpec, names_by_model_id: Names) -> list[Problem]
     `names_by_model_id` holds the class names of each node's model by its `modelId`; a model that
     could not be loaded is left out of it. Case does not matter, as it does not in running.
     """
-    return [problem for step in _steps(spec.pipeline) for problem in _node_problems(step, names_by_model_id)]
+    return [problem for step in steps(spec.pipeline) for problem in _node_problems(step, names_by_model_id)]
 
 
 def class_warnings(spec: PipelineSpec, names_by_model_id: Names) -> list[str]:
     """Classes that some model has, but that never reach the place where they are named."""
     found: list[str] = []
-    for step in _steps(spec.pipeline):
+    for step in steps(spec.pipeline):
         found += _unreachable(step, names_by_model_id)
         found += _whole_pictures(step.path, step.node, names_by_model_id)
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """A node, its place, and what is above it, the root first."""
+class Step:
+    """A node, its place in pipeline.json, and what is above it, the root first."""
 
     path: Path
     node: Node
@@ -50,17 +50,18 @@ class _Step:
         return self.above[-1] if self.above else None
 
 
-def _steps(root: Node) -> Iterator[_Step]:
-    waiting = [_Step(("pipeline",), root, ())]
+def steps(root: Node) -> Iterator[Step]:
+    """Every node below `root` and itself, each before its branches, in the order of the file."""
+    waiting = [Step(("pipeline",), root, ())]
     while waiting:
         step = waiting.pop()
         yield step
         above = (*step.above, step.node)
         below = enumerate(step.node.branches)
-        waiting += reversed([_Step((*step.path, "branches", i), branch, above) for i, branch in below])
+        waiting += reversed([Step((*step.path, "branches", i), branch, above) for i, branch in below])
 
 
-def _node_problems(step: _Step, names: Names) -> Iterator[Problem]:
+def _node_problems(step: Step, names: Names) -> Iterator[Problem]:
     path, node = step.path, step.node
     own = names.get(node.model_id)
     if step.parent is None:
@@ -100,7 +101,7 @@ def _hint(name: str, there: Collection[str], whose: str) -> str:
     return f"did you mean {by_folded[close[0]]!r}? {listed}" if close else listed
 
 
-def _unreachable(step: _Step, names: Names) -> Iterator[str]:
+def _unreachable(step: Step, names: Names) -> Iterator[str]:
     """What the parent's model has, but the parent does not keep."""
     parent, node = step.parent, step.node
     has = None if parent is None else names.get(parent.model_id)

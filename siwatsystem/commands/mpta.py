@@ -1,0 +1,13 @@
+"""`siwat mpta …`: what an author of pipelines needs, from the first draft to a proven archive."""
+
+import typer
+
+from siwatsystem.commands import mpta_pack, mpta_validate
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Make, check and show archives (.mpta)."
+)
+
+# The sub-commands, in the order in which an author comes to need them.
+app.command("validate")(mpta_validate.validate)
+app.command("pack")(mpta_pack.pack)
