@@ -1,4 +1,4 @@
-"""One loaded model per file digest and process, whatever number of pipelines use it.
+"""One loaded model (or appearance encoder) per file digest and process, however many pipelines use it.
 
 References are counted per model id. Loading (which may export for minutes) happens outside the
 registry's lock: two different models load side by side, the same one once, and those who asked for
@@ -11,8 +11,9 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from siwatsystem.appearance import SharedEncoder
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
@@ -108,17 +109,28 @@ class SharedModel:
         return Batcher(backend, self._settings.batch_wait_ms / 1000, self.path.stem)
 
 
+Shared = SharedModel | SharedEncoder
+
+_Kind = type[SharedModel] | type[SharedEncoder]
+
+
 @dataclass
 class _Slot:
-    loading: "Future[SharedModel]" = field(default_factory=Future[SharedModel])
+    loading: "Future[Shared]" = field(default_factory=Future[Shared])
     references: int = 0
 
 
 @dataclass
 class _Reference:
     slot: _Slot
+    kind: _Kind
     digest: str
     path: Path
+
+    @property
+    def key(self) -> tuple[_Kind, str]:
+        """What is loaded once: a file may be both a model and an encoder."""
+        return self.kind, self.digest
 
 
 class ModelRegistry:
@@ -129,7 +141,7 @@ class ModelRegistry:
         self._settings = settings
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[tuple[_Kind, str], _Slot] = {}
         self._references: dict[str, list[_Reference]] = {}
         self._stop = threading.Event()
 
@@ -138,17 +150,26 @@ class ModelRegistry:
 
         Raises FileNotFoundError, ModelInvalid, ModelRefused, InvalidSetting.
         """
-        path = Path(path).absolute()
-        sha256 = digest(path)
+        return cast(SharedModel, self._acquire(model_id, Path(path).absolute(), SharedModel))
+
+    def acquire_encoder(self, model_id: str, path: str | Path) -> SharedEncoder:
+        """The appearance encoder at `path`, loaded once; blocks until it is. Give it back with `release`.
+
+        It is loaded beside the model of the same file, if there is one, from the same export. Raises
+        FileNotFoundError, ModelInvalid (also for a model that is no encoder), ModelRefused,
+        InvalidSetting.
+        """
+        return cast(SharedEncoder, self._acquire(model_id, Path(path).absolute(), SharedEncoder))
+
+    def _acquire(self, model_id: str, path: Path, kind: _Kind) -> Shared:
+        reference = _Reference(_Slot(), kind, digest(path), path)
         with self._lock:
             if self._stop.is_set():
                 raise ModelInvalid("the model registry is closed")
-            slot = self._slots.get(sha256)
-            mine = slot is None
-            slot = slot or _Slot()
-            self._slots[sha256] = slot
+            slot = self._slots.setdefault(reference.key, reference.slot)
+            mine = slot is reference.slot
+            reference.slot = slot
             slot.references += 1
-            reference = _Reference(slot, sha256, path)
             self._references.setdefault(model_id, []).append(reference)
         try:
             if mine:
@@ -158,14 +179,16 @@ class ModelRegistry:
             self._forget(model_id, reference)
             raise
 
-    def release(self, model_id: str, model: SharedModel | None = None) -> None:
+    def release(self, model_id: str, model: Shared | None = None) -> None:
         """Give one reference back; the last one closes the model. An unknown id changes nothing.
 
-        `model` says which where one id stood for several files; without it the oldest goes.
+        `model` says which where one id stood for several files or kinds; without it the oldest goes.
         """
         with self._lock:
             held = self._references.get(model_id, [])
-            chosen = next((one for one in held if model is None or one.digest == model.digest), None)
+            chosen = next(
+                (one for one in held if model is None or one.key == (type(model), model.digest)), None
+            )
         if chosen is None:
             logger.warning("model %s was released, but nobody holds it", model_id)
             return
@@ -200,12 +223,14 @@ class ModelRegistry:
     def _load(self, reference: _Reference) -> None:
         slot = reference.slot
         try:
-            model = SharedModel(reference.path, reference.digest, self._settings, self._cache_dir, self._stop)
+            model = reference.kind(
+                reference.path, reference.digest, self._settings, self._cache_dir, self._stop
+            )
         except BaseException as error:
             # Whoever waits for this model must hear of anything that ends its loading.
             with self._lock:
-                if self._slots.get(reference.digest) is slot:
-                    del self._slots[reference.digest]
+                if self._slots.get(reference.key) is slot:
+                    del self._slots[reference.key]
             slot.loading.set_exception(error)
             raise
         slot.loading.set_result(model)
@@ -223,8 +248,8 @@ class ModelRegistry:
                 del self._references[model_id]
             slot.references -= 1
             last = slot.references == 0
-            if last and self._slots.get(reference.digest) is slot:
-                del self._slots[reference.digest]
+            if last and self._slots.get(reference.key) is slot:
+                del self._slots[reference.key]
         if last:
             _close(slot)
 
@@ -244,7 +269,7 @@ def _close(slot: _Slot) -> None:
     slot.loading.add_done_callback(_close_loaded)
 
 
-def _close_loaded(loading: "Future[SharedModel]") -> None:
+def _close_loaded(loading: "Future[Shared]") -> None:
     if not loading.exception():
         loading.result().close()
 

@@ -22,6 +22,8 @@ from siwatsystem.loading import PipelineKey
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.spec import parse
 from siwatsystem.runtime.backend import Precision, Task
+from siwatsystem.runtime.encoder import unit_rows
+from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.streams.reader import Picture
 from siwatsystem.streams.source import Source
 from siwatsystem.streams.spec import SourceSpec
@@ -63,6 +65,35 @@ class FakeModel:
         """The fast variant is always there."""
 
 
+class FakeEncoder:
+    """An appearance encoder that gives what `look` makes of a crop, brought to length one; raises it if
+    it is an error. A `look` of two numbers will do."""
+
+    task = "embed"
+
+    def __init__(self, look: Callable[[Image], Sequence[float]] | Exception, dimensions: int = 2) -> None:
+        self.dimensions = dimensions
+        self.fast_available = False
+        self.seen: list[Image] = []
+        self._look = look
+        self._lock = threading.Lock()
+
+    def embed(self, images: Sequence[Image], precision: Precision = "exact") -> Floats:
+        """n × `dimensions` unit rows, one per crop."""
+        with self._lock:
+            self.seen.extend(images)
+        if isinstance(self._look, Exception):
+            raise self._look
+        if precision == "fast":
+            raise ModelInvalid("no fast variant")
+        rows = np.array([self._look(image) for image in images], np.float32)
+        return unit_rows(rows.reshape(len(images), self.dimensions))
+
+    def ensure_fast(self) -> None:
+        """There is no fast variant. Raises ModelInvalid."""
+        raise ModelInvalid("no fast variant")
+
+
 class RecordingOutbox:
     """An outbox that keeps what is submitted, in order."""
 
@@ -81,9 +112,12 @@ class RecordingOutbox:
 class FakeRegistry:
     """A model registry that knows models by the name of their file, and counts who holds what."""
 
-    def __init__(self, models: Mapping[str, FakeModel]) -> None:
+    def __init__(
+        self, models: Mapping[str, FakeModel], encoders: Mapping[str, FakeEncoder] | None = None
+    ) -> None:
         self.held: list[str] = []
         self._models = models
+        self._encoders = encoders or {}
 
     def acquire(self, model_id: str, path: str | Path) -> FakeModel:
         """The model of that file's name. Raises FileNotFoundError where the file is not there."""
@@ -92,7 +126,14 @@ class FakeRegistry:
         self.held.append(model_id)
         return self._models[Path(path).name]
 
-    def release(self, model_id: str, model: FakeModel | None = None) -> None:
+    def acquire_encoder(self, model_id: str, path: str | Path) -> FakeEncoder:
+        """The encoder of that file's name. Raises FileNotFoundError where the file is not there."""
+        if not Path(path).exists():
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        self.held.append(model_id)
+        return self._encoders[Path(path).name]
+
+    def release(self, model_id: str, model: FakeModel | FakeEncoder | None = None) -> None:
         """Give one reference back; raises ValueError for one that nobody holds."""
         self.held.remove(model_id)
 

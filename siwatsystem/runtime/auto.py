@@ -2,15 +2,20 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.runtime.backend import Backend, Precision
 from siwatsystem.runtime.devices import has_bf16, use_cuda
+from siwatsystem.runtime.encoder import Encoder, NotAnEncoder, input_of
+from siwatsystem.runtime.metadata import Metadata
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 RuntimeName = Literal["torch", "openvino", "onnx", "tensorrt"]
 
@@ -57,6 +62,38 @@ def load(
     return _load_openvino(path, settings, precision, cache_dir, stop)
 
 
+def load_encoder(
+    path: Path,
+    settings: RuntimeSettings,
+    precision: Precision,
+    cache_dir: Path,
+    stop: threading.Event | None = None,
+) -> Encoder:
+    """The appearance encoder at `path`: a classification model (.pt, .onnx, OpenVINO .xml or folder),
+    whose features are the input of its last linear layer, or a re-identification network (.onnx).
+
+    It is exported and loaded as `load` does, from the same kept exports. Raises the same; ModelInvalid
+    also for a detection model and for an .engine, which cannot be cut.
+    """
+    path = path.absolute()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such model file")
+    name = choose(path, settings)
+    if precision == "fast" and not supports_fast(settings, path):
+        raise ModelInvalid(f"{path.name}: no faster precision than exact with {name} on this machine")
+    if name == "tensorrt":
+        raise ModelInvalid(f"{path.name}: an engine gives no features; name its weights or an .onnx instead")
+    if name == "torch":
+        from siwatsystem.runtime.torch_encoder import TorchEncoder
+
+        return TorchEncoder(path, settings, precision)
+    if name == "onnx":
+        from siwatsystem.runtime.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder(path, settings, precision)
+    return _openvino_encoder(path, settings, precision, cache_dir, stop)
+
+
 def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
     """Which runtime serves `path`: the one that is set where it can, else the fastest here.
 
@@ -91,16 +128,53 @@ def _load_openvino(
     cache_dir: Path,
     stop: threading.Event | None,
 ) -> Backend:
-    from siwatsystem.runtime import export_cache, openvino, openvino_files
+    from siwatsystem.runtime import openvino, openvino_files
+
+    def made(model: Path, metadata: Metadata) -> Backend:
+        return openvino.OpenVINOBackend(model, metadata, settings, precision)
 
     if path.suffix.lower() != ".pt":
-        model, metadata = openvino_files.find(path)
-        return openvino.OpenVINOBackend(model, metadata, settings, precision)
-    model, metadata = export_cache.exported(path, settings, cache_dir, stop)
+        return made(*openvino_files.find(path))
+    return _of_export(path, settings, cache_dir, stop, made)
+
+
+def _openvino_encoder(
+    path: Path,
+    settings: RuntimeSettings,
+    precision: Precision,
+    cache_dir: Path,
+    stop: threading.Event | None,
+) -> Encoder:
+    from siwatsystem.runtime import onnx_encoder, openvino_encoder, openvino_files
+
+    def made(model: Path, metadata: Metadata) -> Encoder:
+        taken = input_of(metadata, path.name)
+        return openvino_encoder.OpenVINOEncoder(model, taken, settings, precision, cut=True)
+
+    if path.suffix.lower() == ".onnx":
+        taken, classifies = onnx_encoder.recipe(path)
+        return openvino_encoder.OpenVINOEncoder(path, taken, settings, precision, cut=classifies)
+    if path.suffix.lower() != ".pt":
+        return made(*openvino_files.find(path))
+    return _of_export(path, settings, cache_dir, stop, made)
+
+
+def _of_export(
+    weights: Path,
+    settings: RuntimeSettings,
+    cache_dir: Path,
+    stop: threading.Event | None,
+    made: Callable[[Path, Metadata], T],
+) -> T:
+    """What `made` makes of the kept export of `weights`, or of a new one where the kept is damaged."""
+    from siwatsystem.runtime import export_cache
+
+    model, metadata = export_cache.exported(weights, settings, cache_dir, stop)
     try:
-        return openvino.OpenVINOBackend(model, metadata, settings, precision)
+        return made(model, metadata)
+    except NotAnEncoder:
+        raise
     except ModelInvalid as error:
-        logger.warning("the kept export of %s is damaged (%s): exporting it anew", path.name, error)
+        logger.warning("the kept export of %s is damaged (%s): exporting it anew", weights.name, error)
     export_cache.discard(model)
-    model, metadata = export_cache.exported(path, settings, cache_dir, stop)
-    return openvino.OpenVINOBackend(model, metadata, settings, precision)
+    return made(*export_cache.exported(weights, settings, cache_dir, stop))

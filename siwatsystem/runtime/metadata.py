@@ -77,7 +77,7 @@ def from_ultralytics(values: Mapping[str, Any], dynamic: bool) -> Metadata:
 
     Raises ModelInvalid naming what is missing.
     """
-    read = {key: _literal(value) for key, value in values.items()}
+    read = {key: literal(value) for key, value in values.items()}
     missing = [key for key in ("task", "names", "imgsz") if not read.get(key)]
     if missing:
         raise ModelInvalid(f"the model's metadata lacks {', '.join(missing)}")
@@ -132,12 +132,12 @@ def checked(
     return Metadata(
         task=cast(Task, task),
         names=_names(names),
-        input_size=_size(input_size),
+        input_size=size_of(input_size),
         stride=stride,
         dynamic=dynamic,
         end2end=end2end,
-        mean=_triple(mean),
-        std=_triple(std),
+        mean=triple(mean),
+        std=triple(std),
     )
 
 
@@ -155,21 +155,24 @@ def _names(value: object) -> dict[int, str]:
     return dict(sorted(names.items()))
 
 
-def _size(value: object) -> tuple[int, int]:
+def size_of(value: object) -> tuple[int, int]:
+    """A height and a width that came from a file. Raises ModelInvalid."""
     sides = list(cast(list[Any], value)) if isinstance(value, list | tuple) else []
     if len(sides) != 2 or not all(isinstance(side, int) and 8 <= side <= 8192 for side in sides):
         raise ModelInvalid(f"the model's input size {value!r} is not a height and a width")
     return sides[0], sides[1]
 
 
-def _triple(value: object) -> Triple:
+def triple(value: object) -> Triple:
+    """A number for red, green and blue each, which came from a file. Raises ModelInvalid."""
     if not isinstance(value, list | tuple) or len(cast(list[object], value)) != 3:
         raise ModelInvalid(f"{value!r} is not one number per channel")
     red, green, blue = (float(number) for number in cast(list[Any], value))
     return red, green, blue
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
+    """The value that a text of a file's metadata spells; the text itself where it spells none."""
     if not isinstance(value, str):
         return value
     try:

@@ -18,7 +18,7 @@ from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+TENSOR_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxBackend(Described):
@@ -34,11 +34,11 @@ class OnnxBackend(Described):
             raise ModelInvalid("ONNX Runtime serves an .onnx in the precision it was exported in")
         self.precision: Precision = precision
         self.metadata = read_metadata(path)
-        self._session: Any = _session(path, settings)
+        self._session: Any = session(str(path), path.name, settings)
         (node, *others) = self._session.get_inputs()
-        if others or node.type not in _TYPES:
+        if others or node.type not in TENSOR_TYPES:
             raise ModelInvalid(f"{path.name}: takes {1 + len(others)} inputs of {node.type}, not one picture")
-        self._input, self._type = node.name, _TYPES[node.type]
+        self._input, self._type = node.name, TENSOR_TYPES[node.type]
         self._task = task_of(self.metadata)
         shape = (np.array(self.metadata.mean, np.float32), np.array(self.metadata.std, np.float32))
         self._mean, self._std = (values.reshape(3, 1, 1) for values in shape)
@@ -68,16 +68,8 @@ def read_metadata(path: Path) -> Metadata:
     Raises ModelRefused for a model that reads further files, ModelInvalid where something is
     missing or the shapes make no sense.
     """
-    model = _parse(path)
-    if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model)):
-        raise ModelRefused(f"{path.name}: keeps its weights in other files, which an archive may not name")
-    used = {tensor.name for tensor in model.graph.initializer}
-    inputs = [node for node in model.graph.input if node.name not in used]
-    if len(inputs) != 1:
-        raise ModelInvalid(f"{path.name}: has {len(inputs)} inputs, not one picture")
-    sides = [int(side.dim_value) for side in inputs[0].type.tensor_type.shape.dim]
-    if len(sides) != 4 or sides[1] not in (0, 3) or sides[0] not in (0, 1):
-        raise ModelInvalid(f"{path.name}: its input of shape {sides} is no 1×3×H×W picture")
+    model = read(path)
+    sides = input_sides(path, model)
     dynamic = 0 in sides[2:]
     found: dict[str, Any] = {item.key: item.value for item in model.metadata_props}
     if not dynamic:
@@ -85,6 +77,29 @@ def read_metadata(path: Path) -> Metadata:
     metadata = from_ultralytics(found, dynamic)
     _check_output(path, model, metadata)
     return metadata
+
+
+def input_sides(path: Path, model: Any) -> list[int]:
+    """The shape of the one picture that `model` takes, 0 for what is open. Raises ModelInvalid."""
+    used = {tensor.name for tensor in model.graph.initializer}
+    inputs = [node for node in model.graph.input if node.name not in used]
+    if len(inputs) != 1:
+        raise ModelInvalid(f"{path.name}: has {len(inputs)} inputs, not one picture")
+    sides = [int(side.dim_value) for side in inputs[0].type.tensor_type.shape.dim]
+    if len(sides) != 4 or sides[1] not in (0, 3) or sides[0] not in (0, 1):
+        raise ModelInvalid(f"{path.name}: its input of shape {sides} is no 1×3×H×W picture")
+    return sides
+
+
+def read(path: Path) -> Any:
+    """The network (ModelProto), which brings along all that it needs.
+
+    Raises ModelRefused for one that reads further files, ModelInvalid, FileNotFoundError.
+    """
+    model = _parse(path)
+    if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model)):
+        raise ModelRefused(f"{path.name}: keeps its weights in other files, which an archive may not name")
+    return model
 
 
 def _parse(path: Path) -> Any:
@@ -135,7 +150,8 @@ def _check_output(path: Path, model: Any, metadata: Metadata) -> None:
         )
 
 
-def _session(path: Path, settings: RuntimeSettings) -> Any:
+def session(model: str | bytes, name: str, settings: RuntimeSettings) -> Any:
+    """An ONNX Runtime session of a file's path or bytes. Raises ModelInvalid."""
     silence()
     import onnxruntime
 
@@ -147,13 +163,13 @@ def _session(path: Path, settings: RuntimeSettings) -> Any:
     if use_cuda(settings) and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, "CUDAExecutionProvider")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except _errors() as error:
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    except runtime_errors() as error:
         line = str(error).strip().splitlines()[0][:200]
-        raise ModelInvalid(f"{path.name}: ONNX Runtime cannot load it ({line})") from None
+        raise ModelInvalid(f"{name}: ONNX Runtime cannot load it ({line})") from None
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's errors, which share no base class below Exception."""
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     values = [value for value in vars(state).values() if isinstance(value, type)]

@@ -15,7 +15,7 @@ from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.runtime.backend import Picture, Precision
 from siwatsystem.runtime.detect import Detect
-from siwatsystem.runtime.metadata import Described, Metadata
+from siwatsystem.runtime.metadata import Described, Metadata, Triple
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
 
@@ -43,7 +43,7 @@ class OpenVINOBackend(Described):
         self.precision: Precision = precision
         self._model = model
         self._core = openvino.Core()
-        self._config = _config(settings, precision)
+        self._config = configuration(settings, precision)
         self._task = task_of(metadata)
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, int], Any] = {}
@@ -93,13 +93,19 @@ class OpenVINOBackend(Described):
             model = self._core.read_model(self._model)
             _check_shape(model, self.metadata, self._model.name)
             model.reshape([1, 3, *size])
-            return self._core.compile_model(_with_preparation(model, self.metadata), "CPU", self._config)
+            model = with_preparation(model, self.metadata.mean, self.metadata.std)
+            return self._core.compile_model(model, "CPU", self._config)
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
-            raise ModelInvalid(f"{self._model.name}: OpenVINO cannot load it ({first})") from None
+            raise ModelInvalid(f"{self._model.name}: OpenVINO cannot load it ({reason(error)})") from None
 
 
-def _config(settings: RuntimeSettings, precision: Precision) -> dict[str, Any]:
+def reason(error: RuntimeError) -> str:
+    """The line of OpenVINO's long error that says what is wrong."""
+    return str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
+
+
+def configuration(settings: RuntimeSettings, precision: Precision) -> dict[str, Any]:
+    """The options that networks are compiled with."""
     # Left to itself OpenVINO computes in bf16 wherever the processor can: the precision is named.
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -114,17 +120,17 @@ def _config(settings: RuntimeSettings, precision: Precision) -> dict[str, Any]:
 def _check_shape(model: Any, metadata: Metadata, name: str) -> None:
     if len(model.inputs) != 1:
         raise ModelInvalid(f"{name}: has {len(model.inputs)} inputs, not one picture")
-    sides = _sides(model.inputs[0])
+    sides = sides_of(model.inputs[0])
     if len(sides) != 4 or sides[1] not in (-1, 3):
         raise ModelInvalid(f"{name}: its input of shape {sides} is no N×3×H×W picture")
     rows = len(metadata.names) + (4 if metadata.task == "detect" else 0)
-    out = _sides(model.outputs[0])
+    out = sides_of(model.outputs[0])
     wanted = 3 if metadata.task == "detect" else 2
     if out and (len(out) != wanted or (out[1] not in (-1, rows) and out[-1] != 6)):
         raise ModelInvalid(f"{name}: its output of shape {out} does not fit {metadata.task} with {rows} rows")
 
 
-def _sides(port: Any) -> list[int]:
+def sides_of(port: Any) -> list[int]:
     """The shape, −1 for what is open; empty where even the number of sides is."""
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
@@ -132,7 +138,8 @@ def _sides(port: Any) -> list[int]:
     return [-1 if side.is_dynamic else side.get_length() for side in shape]
 
 
-def _with_preparation(model: Any, metadata: Metadata) -> Any:
+def with_preparation(model: Any, mean: Triple, std: Triple) -> Any:
+    """`model`, taking 8 bit BGR pictures (NHWC): what makes its input of them is in its graph."""
     import openvino
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
@@ -144,9 +151,9 @@ def _with_preparation(model: Any, metadata: Metadata) -> Any:
     steps.input().model().set_layout(openvino.Layout("NCHW"))
     chain = steps.input().preprocess().convert_element_type(openvino.Type.f32)
     chain = chain.convert_color(ColorFormat.RGB).scale(255.0)
-    if any(metadata.mean):
-        chain = chain.mean(list(metadata.mean))
-    if metadata.std != (1.0, 1.0, 1.0):
-        chain.scale(list(metadata.std))
+    if any(mean):
+        chain = chain.mean(list(mean))
+    if std != (1.0, 1.0, 1.0):
+        chain.scale(list(std))
     steps.output(0).tensor().set_element_type(openvino.Type.f32)
     return steps.build()

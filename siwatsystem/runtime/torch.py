@@ -45,18 +45,18 @@ class TorchBackend(Described):
         self._device: Any = torch.device("cuda:0" if cuda else "cpu")
         self._task = task_of(self.metadata)
         network = _choose_head(network).fuse(verbose=False).eval().to(self._device)
-        self._network: Any = network.half() if precision == "fast" else network.float()
-        for parameter in self._network.parameters():
+        self.network: Any = network.half() if precision == "fast" else network.float()
+        for parameter in self.network.parameters():
             parameter.requires_grad = False
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture, in order. Raises RuntimeError where torch fails."""
-        return infer_grouped(self._task, pictures, self._forward)
+        return infer_grouped(self._task, pictures, self.forward)
 
     def close(self) -> None:
-        self._network = None
+        self.network = None
 
-    def _forward(self, batch: Image, least: float) -> list[Floats]:
+    def forward(self, batch: Image, least: float) -> list[Floats]:
         """The network's output for N × H × W × 3 BGR pictures, on the CPU."""
         import torch
 
@@ -65,7 +65,7 @@ class TorchBackend(Described):
             pictures = (pictures.half() if self.precision == "fast" else pictures.float()).div_(255)
             if self.task == "classify":
                 pictures = self._normalised(pictures)
-            output = self._network(pictures)
+            output = self.network(pictures)
             output = (output[0] if isinstance(output, list | tuple) else output).float()
             if self.task == "classify" or self.metadata.end2end or self._device.type == "cpu":
                 return list(output.cpu().numpy())
