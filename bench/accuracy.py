@@ -144,7 +144,8 @@ def demo_pipeline(archive: Path, precision: Literal["exact", "fast"]) -> Iterato
     from siwatsystem.config import ModelSettings, RuntimeSettings
     from siwatsystem.model_registry import ModelRegistry
     from siwatsystem.pipeline.events import EventContext
-    from siwatsystem.pipeline.executor import Pipeline, load_models
+    from siwatsystem.pipeline.executor import Pipeline
+    from siwatsystem.pipeline.models import load_models
     from siwatsystem.pipeline.opening import read_spec
 
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(2) as threads:

@@ -23,6 +23,7 @@ from siwatsystem.pipeline.events import Event, EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.memo import PredictionMemo
 from siwatsystem.pipeline.state import PipelineState
+from siwatsystem.pipeline.trace import Trace
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
 
@@ -36,6 +37,8 @@ class Analysis:
     """What a pipeline said of a frame for one subscription, boxes in full-frame pixels."""
 
     events: tuple[Event, ...]
+    seen: tuple[Detection, ...]
+    """Every box of the frame, of what is no event (yet) too."""
     offset: tuple[int, int]
     session_id: int | str | None
 
@@ -93,6 +96,18 @@ class AnalysisLoop:
         if self._task is not None:
             self._task.cancel()
 
+    def leave(self, identifier: str) -> None:
+        """Take a member out; messages that wait for votes of what it followed are sent."""
+        member = self.members.pop(identifier, None)
+        if member is not None:
+            # A frame of it may be under way, and nobody on this thread may wait for that.
+            self._threads.submit(self._finish, member)
+
+    def finish(self) -> None:
+        """Send what still waits for votes, when no frame is under way any more."""
+        for member in self.members.values():
+            self._finish(member)
+
     def nudge(self) -> None:
         """Something the loop may be waiting for has happened (the pipeline is ready)."""
         self._wake.set()
@@ -139,7 +154,7 @@ class AnalysisLoop:
         identifier = member.subscription.identifier
         member.analysed += 1
         metrics.FRAMES_ANALYSED.labels(identifier).inc()
-        member.seen = tuple(box.shifted(*analysis.offset) for event in analysis.events for box in event.boxes)
+        member.seen = tuple(box.shifted(*analysis.offset) for box in analysis.seen)
         member.last = tuple({"class": event.class_name, **event.attributes} for event in analysis.events)
         self._deliver(member, frame, analysis)
 
@@ -200,19 +215,30 @@ class AnalysisLoop:
         results: list[tuple[Member, Analysis]] = []
         failure: Exception | None = None
         for member in members:
-            session_id = member.session_of(member.subscription.display_id)
-            context = EventContext(
-                camera_id=member.subscription.identifier,
-                display_id=member.subscription.display_id,
-                session_id=session_id,
-                captured_at=frame.captured_at,
-            )
+            context = self._context(member, frame.captured_at)
+            trace = Trace()
             try:
-                events = pipeline.run(picture, context, memo=memo, state=member.state)
+                events = pipeline.run(picture, context, memo=memo, state=member.state, trace=trace)
             except Exception as error:
                 # Models and libraries fail in ways that no list of errors covers; the others go on.
                 failure = error
                 continue
-            results.append((member, Analysis(tuple(events), offset, session_id)))
+            inner = (box for event in events for branch in event.branches.values() for box in branch.boxes)
+            seen = (*trace.seen, *inner)
+            results.append((member, Analysis(tuple(events), seen, offset, context.session_id)))
         metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)
         return frame, results, failure
+
+    def _finish(self, member: Member) -> None:
+        pipeline = self.loaded.pipeline
+        if pipeline is not None:
+            pipeline.finish(member.state, self._context(member, time.time()))
+
+    def _context(self, member: Member, captured_at: float) -> EventContext:
+        subscription = member.subscription
+        return EventContext(
+            camera_id=subscription.identifier,
+            display_id=subscription.display_id,
+            session_id=member.session_of(subscription.display_id),
+            captured_at=captured_at,
+        )

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,9 +31,11 @@ from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.opening import open_pipeline
+from siwatsystem.pipeline.state import PipelineState
 
 log = logging.getLogger(__name__)
 
+MOST_CAMERAS = 1000
 FLUSH_SEC = 30.0
 """Longest that `run_pipeline` waits for its actions; what is not done then goes on by itself."""
 
@@ -41,6 +44,7 @@ class NodeDict(dict[str, Any]):
     """A node with the keys of its JSON; remembers the pipeline that runs it."""
 
     pipeline: Pipeline
+    states: "_States"
     outbox: "_LateOutbox"
     hold: "_Hold"
 
@@ -65,6 +69,25 @@ class _LateOutbox:
 
     def flush(self, event_id: str, timeout: float) -> bool:
         return self._outbox is None or self._outbox.flush(event_id, timeout)
+
+
+class _States:
+    """What one node remembers, by camera: tracks of different cameras have nothing to do with each other.
+
+    Of more cameras than `MOST_CAMERAS` those that were not asked about for longest are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_camera: OrderedDict[str, PipelineState] = OrderedDict()
+
+    def of(self, camera_id: str) -> PipelineState:
+        with self._lock:
+            state = self._by_camera.setdefault(camera_id, PipelineState())
+            self._by_camera.move_to_end(camera_id)
+            if len(self._by_camera) > MOST_CAMERAS:
+                self._by_camera.popitem(last=False)
+            return state
 
 
 class _Hold:
@@ -131,7 +154,9 @@ def run_pipeline(
 
     Returns `{class, confidence, id, bbox, branch_results, session_id}` of the most confident event,
     or None; with `return_bbox` that and the box `[x1, y1, x2, y2]`. `context` may hold `camera_id`,
-    `display_id` and `session_id`. Returns once the actions were delivered, or are safe on disk
+    `display_id`, `session_id` and `captured_at` (seconds, default now); a node that tracks follows
+    what it sees from call to call of the same `camera_id`. Returns once the
+    actions were delivered, or are safe on disk
     because a server is away. Never raises.
     """
     try:
@@ -176,6 +201,7 @@ def _as_dict(node: Node, pipeline: Pipeline, outbox: _LateOutbox, hold: _Hold) -
     found = NodeDict(node.model_dump(by_alias=True, mode="json", exclude_unset=True))
     found["branches"] = [_as_dict(branch, pipeline, outbox, hold) for branch in node.branches]
     found.pipeline = pipeline.rooted_at(node)
+    found.states = _States()
     found.outbox = outbox
     found.hold = hold
     return found
@@ -184,14 +210,16 @@ def _as_dict(node: Node, pipeline: Pipeline, outbox: _LateOutbox, hold: _Hold) -
 def _run(frame: Image, node: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(node, NodeDict):
         raise ModelInvalid("run_pipeline takes a node that load_pipeline_from_zip returned")
+    captured_at = context.get("captured_at")
     event_context = EventContext(
         camera_id=str(context.get("camera_id") or "unknown"),
         display_id=str(context.get("display_id") or "unknown"),
         session_id=context.get("session_id"),
-        captured_at=time.time(),
+        captured_at=time.time() if captured_at is None else float(captured_at),
     )
     submitted: list[str] = []
-    events = node.pipeline.run(frame, event_context, submitted=submitted)
+    state = node.states.of(event_context.camera_id)
+    events = node.pipeline.run(frame, event_context, state=state, submitted=submitted)
     deadline = time.monotonic() + FLUSH_SEC
     for event_id in submitted:
         if not node.outbox.flush(event_id, max(0.1, deadline - time.monotonic())):

@@ -79,17 +79,21 @@ class Worker:
         """End everything within `shutdown_timeout_sec`; what was accepted stays in the outbox."""
         for task in self._tasks:
             task.cancel()
-        for loop in self._loops.values():
+        loops = list(self._loops.values())
+        for loop in loops:
             loop.stop()
         self._loops.clear()
         deadline = self.settings.shutdown_timeout_sec
-        await asyncio.gather(
+        drained, _ = await asyncio.gather(
             self._drain_threads(deadline / 3), asyncio.to_thread(self.pool.close, deadline / 3)
         )
+        if drained:
+            for loop in loops:
+                loop.finish()
         await self.loader.close()
         await asyncio.to_thread(self.engine.close, deadline / 3)
 
-    async def _drain_threads(self, limit: float) -> None:
+    async def _drain_threads(self, limit: float) -> bool:
         """Let the frames under way come to their end: they use what is closed next."""
         ended = asyncio.create_task(
             asyncio.to_thread(self.threads.shutdown, wait=True, cancel_futures=True), name="drain"
@@ -97,6 +101,7 @@ class Worker:
         done, _ = await asyncio.wait({ended}, timeout=limit)
         if not done:
             log.warning("frames are still under way after %.1f s", limit)
+        return bool(done)
 
     # --- what the WebSocket route calls ----------------------------------------------------------
 
@@ -224,7 +229,7 @@ class Worker:
     def _leave(self, key: LoopKey, identifier: str) -> None:
         """Take a subscription out of its loop, which ends with its last one."""
         loop = self._loops[key]
-        loop.members.pop(identifier, None)
+        loop.leave(identifier)
         if not loop.members:
             del self._loops[key]
             loop.stop()

@@ -5,15 +5,17 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from siwatsystem.actions import templates
 from siwatsystem.actions.base import Job
 from siwatsystem.actions.build import initial_record_job, publish_job, save_image_job, update_job
 from siwatsystem.actions.spec import Publish, SaveImage, UpdateCombined
 from siwatsystem.detections import Detection
 from siwatsystem.frames import Image
-from siwatsystem.pipeline.branches import crop_box
+from siwatsystem.pipeline.crops import crop_box
 from siwatsystem.pipeline.events import BranchResult, EventContext
 from siwatsystem.pipeline.regions import Regions, find
 from siwatsystem.pipeline.spec import Node
+from siwatsystem.pipeline.subjects import Owner, Subject
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,11 @@ def local_time(seconds: float) -> str:
 
 
 class Actor:
-    """Makes the jobs of one event on one picture. `targets`: outbox target keys by server kind."""
+    """Makes the jobs of one event on one picture. `targets`: outbox target keys by server kind.
+
+    With an `owner` that is acted on once, actions are due once in its life; of its records what the
+    votes have changed since is written again, and messages that name votes wait until these settle.
+    """
 
     def __init__(
         self,
@@ -33,11 +39,11 @@ class Actor:
         context: EventContext,
         session_id: int | str | None,
         targets: Mapping[str, str],
+        owner: Owner | None = None,
     ) -> None:
         self._image = image
         self._targets = targets
         self._display_id = context.display_id
-        self._captured_at = context.captured_at
         self.session_id = session_id
         name = uuid.uuid4().hex
         self._context: dict[str, object] = {
@@ -51,46 +57,107 @@ class Actor:
             "image_key": None,
             **_keys(detection.class_name, detection.confidence, detection.tracker_id),
         }
+        self._owner = owner
+        subject = _acted_once(owner)
+        if subject is not None:
+            # What is written later belongs to the picture that was saved at first.
+            self._context |= {**subject.names, "session_id": session_id}
 
-    def initial_record(self) -> Job:
-        return initial_record_job(
-            self._display_id,
-            str(self._context["timestamp"]),
-            str(self.session_id),
-            self._targets["postgresql"],
-        )
+    def initial_record(self) -> list[Job]:
+        """The record's first row."""
+        if not _due(self._owner, "record"):
+            return []
+        return [
+            initial_record_job(
+                self._display_id,
+                str(self._context["timestamp"]),
+                str(self.session_id),
+                self._targets["postgresql"],
+            )
+        ]
 
     def root_actions(self, node: Node, regions: Regions) -> list[Job]:
         """The root's `actions`; an image it saves is known to everything that comes after."""
-        return self._run(node, regions, self._context)
+        jobs = self._run(node, regions, self._context, self._owner)
+        subject = _acted_once(self._owner)
+        if subject is not None and not subject.names:
+            subject.names = dict(self._context)
+        return jobs
 
-    def branch_actions(self, node: Node, result: BranchResult, regions: Regions) -> list[Job]:
+    def branch_actions(
+        self, node: Node, result: BranchResult, regions: Regions, owner: Owner | None
+    ) -> list[Job]:
         """A branch's own `actions`, with its result as the detection."""
         keys = _keys(result.class_name, result.confidence, result.tracker_id)
         context = {**self._context, **keys, node.model_id: result.as_dict()}
-        return self._run(node, regions, context)
+        return self._run(node, regions, context, owner)
 
     def parallel_actions(
-        self, node: Node, results: Mapping[str, BranchResult], regions: Regions
+        self, node: Node, results: Mapping[str, BranchResult], regions: Regions, owner: Owner | None
     ) -> list[Job]:
         """The node's `parallelActions` whose branches all have results."""
         context = {**self._context, **{name: result.as_dict() for name, result in results.items()}}
         jobs: list[Job] = []
-        for action in node.parallel_actions:
+        for index, action in enumerate(node.parallel_actions):
+            place = f"{node.model_id}.parallelActions[{index}]"
             if isinstance(action, UpdateCombined):
-                if all(name in results for name in action.wait_for_branches):
-                    job = update_job(action, context, self._targets["postgresql"])
-                    jobs.extend([] if job is None else [job])
-            else:
-                jobs.append(self._redis(action, regions, context))
+                jobs += self._record(place, action, results, context, _acted_once(owner))
+            elif isinstance(action, Publish):
+                jobs += self._message(place, action, context, _acted_once(owner))
+            elif _due(owner, place):
+                jobs.append(self._save(action, regions, context))
         return jobs
 
-    def _run(self, node: Node, regions: Regions, context: dict[str, object]) -> list[Job]:
-        return [self._redis(action, regions, context) for action in node.actions]
+    def _run(
+        self, node: Node, regions: Regions, context: dict[str, object], owner: Owner | None
+    ) -> list[Job]:
+        jobs: list[Job] = []
+        for index, action in enumerate(node.actions):
+            if not _due(owner, f"{node.model_id}.actions[{index}]"):
+                continue
+            if isinstance(action, Publish):
+                jobs.append(publish_job(action, context, self._targets["redis"]))
+            else:
+                jobs.append(self._save(action, regions, context))
+        return jobs
 
-    def _redis(self, action: SaveImage | Publish, regions: Regions, context: dict[str, object]) -> Job:
-        if isinstance(action, Publish):
-            return publish_job(action, context, self._targets["redis"])
+    def _record(
+        self,
+        place: str,
+        action: UpdateCombined,
+        results: Mapping[str, BranchResult],
+        context: Mapping[str, object],
+        subject: Subject | None,
+    ) -> list[Job]:
+        if not all(name in results for name in action.wait_for_branches):
+            return []
+        votes = [(one.class_name, one.vote is not None and one.vote.settled) for one in results.values()]
+        before = None if subject is None else subject.written.get(place)
+        if before is not None and before[0] == votes:
+            return []
+        job = update_job(action, context, self._targets["postgresql"])
+        if job is None or (before is not None and before[1] == job.payload):
+            return []
+        if subject is not None:
+            subject.written[place] = (votes, job.payload)
+        return [job]
+
+    def _message(
+        self, place: str, action: Publish, context: Mapping[str, object], subject: Subject | None
+    ) -> list[Job]:
+        if subject is not None and place in subject.done:
+            return []
+        job = publish_job(action, context, self._targets["redis"])
+        if subject is None:
+            return [job]
+        if not all(subject.settled(name) for name in _nodes_named(action)):
+            subject.waiting[place] = job
+            return []
+        subject.waiting.pop(place, None)
+        subject.done.add(place)
+        return [job]
+
+    def _save(self, action: SaveImage, regions: Regions, context: dict[str, object]) -> Job:
         job = save_image_job(action, context, self._picture(action, regions), self._targets["redis"])
         context["image_key"] = job.payload["key"]
         return job
@@ -102,6 +169,21 @@ class Actor:
             return self._image
         x1, y1, x2, y2 = box
         return self._image[y1:y2, x1:x2]
+
+
+def _acted_once(owner: Owner | None) -> Subject | None:
+    return owner.subject if owner is not None and owner.once else None
+
+
+def _due(owner: Owner | None, place: str) -> bool:
+    subject = _acted_once(owner)
+    return subject is None or subject.first(place)
+
+
+def _nodes_named(action: Publish) -> set[str]:
+    """Nodes whose results the message names (`{modelId.field}`)."""
+    names = (name for text in action.templates().values() for name in templates.placeholders(text))
+    return {name.rpartition(".")[0] for name in names if "." in name}
 
 
 def _keys(class_name: str, confidence: float, tracker_id: int | None) -> dict[str, object]:

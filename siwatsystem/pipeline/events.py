@@ -1,11 +1,12 @@
 """What goes into a run and what comes out: the context of a subscription, the events of a frame."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from siwatsystem.detections import Detection, Xyxy
 from siwatsystem.pipeline.node import Node
+from siwatsystem.pipeline.votes import Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,30 @@ class BranchResult:
     confidence: float
     tracker_id: int | None = None
     boxes: tuple[Detection, ...] = ()
+    vote: Vote | None = None
+    """Where the votes over the frames of its track stand; None where nothing tracks."""
+
+    def voted(self, vote: Vote) -> "BranchResult":
+        """The same result with the class and confidence that the votes say."""
+        return replace(self, class_name=vote.class_name, confidence=vote.confidence, vote=vote)
+
+    def without_boxes(self) -> "BranchResult":
+        """The result as it is remembered on a frame on which the branch did not run."""
+        return replace(self, boxes=())
 
     def as_dict(self) -> dict[str, Any]:
-        """`{class, confidence, id, <resultField>}`"""
+        """`{class, confidence, id, <resultField>}`, and where votes are counted `support`, `votes`
+        and `settled`."""
         found: dict[str, Any] = {
             "class": self.class_name,
             "confidence": self.confidence,
             "id": self.tracker_id,
         }
-        name = self.node.result_name
-        return found if name is None else {**found, name: self.class_name}
+        if self.node.result_name is not None:
+            found[self.node.result_name] = self.class_name
+        if self.vote is not None:
+            found |= {"support": self.vote.support, "votes": self.vote.votes, "settled": self.vote.settled}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +87,15 @@ class Event:
 
     @property
     def attributes(self) -> dict[str, str | float]:
-        """The flat attributes of the wire, each with its confidence."""
+        """The flat attributes of the wire, each with its confidence and the support of its votes."""
         found: dict[str, str | float] = {}
         for branch in self.branches.values():
             name = branch.node.attribute_name
             if name is not None:
                 found[name] = branch.class_name
                 found[f"{name}Confidence"] = round(branch.confidence, 4)
+                if branch.vote is not None:
+                    found[f"{name}Support"] = round(branch.vote.support, 4)
         return found
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,35 +8,61 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from siwatsystem import metrics
-from siwatsystem.actions.base import OutboxEvent
+from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.detections import Classification, Detection, Prediction
-from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.frames import Image
-from siwatsystem.model_registry import ModelRegistry, SharedModel
+from siwatsystem.model_registry import SharedModel
 from siwatsystem.pipeline.acting import Actor
-from siwatsystem.pipeline.branches import BranchRunner, expected, kept, trigger_of
+from siwatsystem.pipeline.branches import BranchRunner
+from siwatsystem.pipeline.crops import Box, crop_of, looks_of
 from siwatsystem.pipeline.events import Event, EventContext
+from siwatsystem.pipeline.following import Seen, untracked
 from siwatsystem.pipeline.memo import PredictionMemo
-from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, find, same_name
+from siwatsystem.pipeline.reading import expected, of_its_classes
+from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, same_name
 from siwatsystem.pipeline.spec import Node, PipelineSpec
 from siwatsystem.pipeline.state import PipelineState
+from siwatsystem.pipeline.steps import all_expected, branches_ready, main_of, records, with_remembered
+from siwatsystem.pipeline.subjects import Owner, Subject
+from siwatsystem.pipeline.trace import Step, Trace
+from siwatsystem.pipeline.trackers import Features
 from siwatsystem.runtime.backend import Precision
 
 log = logging.getLogger(__name__)
-
-Box = tuple[int, int, int, int]
 
 
 class Sink(Protocol):
     """Where an event's jobs go; never blocks."""
 
     def submit(self, event: OutboxEvent) -> bool | None: ...
+
+
+class Encoder(Protocol):
+    """Says how pictures look, as rows of unit length."""
+
+    def embed(self, images: Sequence[Image]) -> Features: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One picture on its way through the nodes."""
+
+    image: Image
+    context: EventContext
+    memo: PredictionMemo
+    state: PipelineState
+    trace: Trace | None
+    submitted: list[str] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[0]
 
 
 class Pipeline:
@@ -50,9 +76,12 @@ class Pipeline:
         targets: Mapping[str, str],
         threads: ThreadPoolExecutor,
         on_picture: Callable[[Image, list[Event]], None] | None = None,
+        encoders: Mapping[str, Encoder] | None = None,
     ) -> None:
+        """`encoders`: what tells a node's objects apart by their looks, by `modelId`."""
         self.spec = spec
         self.models = models
+        self.encoders: Mapping[str, Encoder] = encoders or {}
         self.precision: Precision = "exact"
         self.precision_reason = "no picture was compared yet"
         self._sink = sink
@@ -60,6 +89,7 @@ class Pipeline:
         self._threads = threads
         self.on_picture = on_picture
         self._is_branch = False
+        self._records = records(spec) and "postgresql" in targets
         self._runs = 0
         self._idle = threading.Condition()
 
@@ -70,7 +100,7 @@ class Pipeline:
         `triggerClasses` are its parent's classes.
         """
         spec = self.spec.model_copy(update={"pipeline": node})
-        part = Pipeline(spec, self.models, self._sink, self._targets, self._threads)
+        part = Pipeline(spec, self.models, self._sink, self._targets, self._threads, encoders=self.encoders)
         part._is_branch = self._is_branch or node.model_id != self.spec.pipeline.model_id
         return part
 
@@ -81,180 +111,189 @@ class Pipeline:
         memo: PredictionMemo | None = None,
         state: PipelineState | None = None,
         submitted: list[str] | None = None,
+        trace: Trace | None = None,
     ) -> list[Event]:
         """The events of a picture (H×W×3 BGR), most confident first; their actions go to the outbox.
 
-        `submitted` collects the ids of the outbox events. Raises what a root model raises.
+        `state` is what is remembered from picture to picture (whose `captured_at` rises); without it
+        a picture stands alone. `submitted` collects the ids of the outbox events, `trace` what each
+        node did. Raises what a root model raises.
         """
         with self._idle:
             self._runs += 1
+        run = _Run(image, context, memo or PredictionMemo(), state or PipelineState(), trace, submitted)
         try:
-            return self._run(image, context, memo, state, submitted)
+            with run.state.lock:
+                return self._run(run)
         finally:
             with self._idle:
                 self._runs -= 1
                 self._idle.notify_all()
+
+    def finish(self, state: PipelineState, context: EventContext, submitted: list[str] | None = None) -> None:
+        """No more pictures come for `state`: send what waited for objects that are now gone."""
+        with state.lock:
+            for follower in state.followers:
+                for subject in follower.finish():
+                    self._send_waiting(subject, context, submitted)
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until no picture is under way; False if that takes longer than `timeout` seconds."""
         with self._idle:
             return self._idle.wait_for(lambda: self._runs == 0, timeout)
 
-    def _run(
-        self,
-        image: Image,
-        context: EventContext,
-        memo: PredictionMemo | None,
-        state: PipelineState | None,
-        submitted: list[str] | None,
-    ) -> list[Event]:
-        answers = memo or PredictionMemo()
-        if state is not None:
-            state.frames += 1
+    def _run(self, run: _Run) -> list[Event]:
+        run.state.frames += 1
         root = self.spec.pipeline
         began = time.perf_counter()
-        said = self._predict(root, image, None, answers)
-        metrics.NODE_SECONDS.labels(root.model_id).observe(time.perf_counter() - began)
+        said = self._predict(root, run.image, None, run.memo)
+        seconds = time.perf_counter() - began
+        metrics.NODE_SECONDS.labels(root.model_id).observe(seconds)
+        seen = self._seen(root, said, run)
+        if run.trace is not None:
+            run.trace.seen = seen.boxes
+            found = ", ".join(f"{box.class_name} {box.confidence:.2f}" for box in seen.boxes) or "nothing"
+            run.trace.steps.append(Step(root.model_id, "ran", "on the picture", found, seconds))
         events: list[Event] = []
-        for regions in self._groups(root, image, said):
-            event = self._event(root, image, regions, context, answers, submitted)
+        for regions in self._groups(root, seen):
+            event = self._event(root, regions, seen, run)
             if event is not None:
                 events.append(event)
+        for follower in run.state.followers:
+            for subject in follower.ended(run.context.captured_at):
+                self._send_waiting(subject, run.context, run.submitted)
         if self.on_picture is not None:
-            self.on_picture(image, events)
+            self.on_picture(run.image, events)
         return sorted(events, key=lambda event: -event.confidence)
 
-    def _groups(self, root: Node, image: Image, said: Prediction) -> list[dict[str, Detection]]:
-        """The regions of each event: step 1."""
+    def _seen(self, root: Node, said: Prediction, run: _Run) -> Seen:
+        """Step 1: the root's boxes, with the ids of their tracks where it tracks."""
         if isinstance(said, Classification):
             # A root that classifies has the whole picture as its one region.
-            height, width = image.shape[:2]
+            width, height = run.size
             whole = Detection(said.class_name, said.confidence, (0.0, 0.0, float(width), float(height)))
             if self._is_branch:
                 sure = said.confidence >= (root.min_result_confidence or 0.0)
-                return [{said.class_name: whole}] if sure else []
+                return untracked((whole,) if sure else ())
             said = (whole,)
+            follower = None
+        else:
+            follower = run.state.follower(root)
         boxes = tuple(
             box
-            for box in kept(root, said, self.models[root.model_id].names)
+            for box in of_its_classes(root, said, self.models[root.model_id].names)
             if self._is_branch or any(same_name(name, box.class_name) for name in root.trigger_classes)
         )
+        if follower is None:
+            return untracked(tuple(box for box in boxes if box.confidence >= root.min_confidence))
+        parts: tuple[Detection, ...] = ()
         if root.object_class is not None:
-            return by_object(boxes, root.object_class)
-        regions = best_per_class(boxes)
+            # Only objects are followed; what they are made of comes and goes with them.
+            objects = tuple(box for box in boxes if same_name(box.class_name, root.object_class))
+            parts = tuple(
+                box for box in boxes if box not in objects and box.confidence >= root.min_confidence
+            )
+            boxes = objects
+        seen = self._follow(root, boxes, run)
+        return replace(seen, boxes=(*seen.boxes, *parts))
+
+    def _follow(self, node: Node, boxes: Sequence[Detection], run: _Run) -> Seen:
+        follower = run.state.follower(node)
+        assert follower is not None
+        encoder = self.encoders.get(node.model_id)
+
+        def encode(wanted: Sequence[Detection]) -> Features:
+            assert encoder is not None
+            return encoder.embed([looks_of(run.image, box) for box in wanted])
+
+        return follower.follow(
+            boxes,
+            run.size,
+            run.state.frames,
+            run.context.captured_at,
+            node.min_confidence,
+            None if encoder is None else encode,
+        )
+
+    def _groups(self, root: Node, seen: Seen) -> list[dict[str, Detection]]:
+        """The regions of each event."""
+        if root.object_class is not None:
+            groups = by_object(seen.boxes, root.object_class)
+            return [regions for regions in groups if seen.ready(next(iter(regions.values())))]
+        regions = best_per_class(seen.of_interest)
         return [regions] if regions else []
 
-    def _event(
-        self,
-        root: Node,
-        image: Image,
-        regions: Regions,
-        context: EventContext,
-        memo: PredictionMemo,
-        submitted: list[str] | None,
-    ) -> Event | None:
-        if not expected(root, regions) or not self._branches_ready(root, regions):
+    def _event(self, root: Node, regions: Regions, seen: Seen, run: _Run) -> Event | None:
+        main = main_of(root, regions)
+        subject = seen.subject_of(main, {} if root.object_class is not None else regions)
+        if not expected(root, regions) or not branches_ready(
+            root, regions, () if subject is None else subject.results
+        ):
             return None
-        detection = self._main(root, regions)
-        recorded = self._wants_record(root, regions)
-        session_id = context.session_id
-        if session_id is None and recorded:
-            session_id = str(uuid.uuid4())
-        actor = Actor(image, detection, context, session_id, self._targets)
-        jobs = [actor.initial_record()] if recorded else []
+        owner = (
+            None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)
+        )
+        session_id = self._session(root, regions, subject, run.context.session_id)
+        actor = Actor(run.image, main, run.context, session_id, self._targets, owner)
+        jobs = actor.initial_record() if self._records and all_expected(root, regions) else []
         jobs += actor.root_actions(root, regions)
         outcome = BranchRunner(
-            image,
-            lambda node, box: self._predict(node, image, box, memo),
+            run.image,
+            lambda node, box: self._predict(node, run.image, box, run.memo),
             actor,
             self.models,
             self._threads,
-        ).run(root.branches, regions)
+            lambda node, boxes: self._follow(node, boxes, run),
+            run.trace,
+        ).run(root.branches, regions, owner)
         jobs += outcome.jobs
-        jobs += actor.parallel_actions(root, outcome.results, regions)
-        if jobs:
-            lane = None if session_id is None else str(session_id)
-            event = OutboxEvent(tuple(jobs), lane=lane, subscription=context.camera_id)
-            self._sink.submit(event)
-            if submitted is not None:
-                submitted.append(event.event_id)
-        return Event(detection, regions, outcome.results, session_id)
+        results = outcome.results if subject is None else with_remembered(root, outcome.results, subject)
+        jobs += actor.parallel_actions(root, results, regions, owner)
+        self._submit(jobs, session_id, run.context, run.submitted)
+        return Event(main, regions, results, session_id)
 
-    def _branches_ready(self, root: Node, regions: Regions) -> bool:
-        """Step 3: everything that a `waitForBranches` names is about to run."""
-        for action in root.parallel_actions:
-            for name in getattr(action, "wait_for_branches", ()):
-                # A branch below a branch is about to run, as far as can be told, when that one is.
-                owner = next(
-                    (
-                        branch
-                        for branch in root.branches
-                        if any(node.model_id == name for node in branch.walk())
-                    ),
-                    None,
-                )
-                if owner is None or trigger_of(owner, regions) is None:
-                    return False
-        return True
+    def _session(
+        self, root: Node, regions: Regions, subject: Subject | None, of_display: int | str | None
+    ) -> int | str | None:
+        """The display's session where it has one; else that of the object, or of the event, if it is
+        recorded."""
+        if subject is not None and self._records:
+            return subject.session(of_display)
+        if of_display is None and self._records and all_expected(root, regions):
+            return str(uuid.uuid4())
+        return of_display
 
-    def _wants_record(self, root: Node, regions: Regions) -> bool:
-        """Step 4: all expected classes are there, and there is a database to write to."""
-        return (
-            root.multi_class
-            and bool(root.expected_classes)
-            and "postgresql" in self._targets
-            and all(find(regions, name) is not None for name in root.expected_classes)
-        )
+    def _submit(
+        self,
+        jobs: Sequence[Job],
+        session_id: int | str | None,
+        context: EventContext,
+        submitted: list[str] | None,
+    ) -> None:
+        if not jobs:
+            return
+        lane = None if session_id is None else str(session_id)
+        event = OutboxEvent(tuple(jobs), lane=lane, subscription=context.camera_id)
+        self._sink.submit(event)
+        if submitted is not None:
+            submitted.append(event.event_id)
 
-    def _main(self, root: Node, regions: Regions) -> Detection:
-        if root.object_class is not None:
-            thing = find(regions, root.object_class)
-            if thing is not None:
-                return thing
-        return max(regions.values(), key=lambda region: region.confidence)
+    def _send_waiting(self, subject: Subject, context: EventContext, submitted: list[str] | None) -> None:
+        """Messages that waited for votes which will not settle any more."""
+        jobs = list(subject.waiting.values())
+        subject.waiting.clear()
+        self._submit(jobs, subject.session_id, context, submitted)
 
     def _predict(self, node: Node, image: Image, box: Box | None, memo: PredictionMemo) -> Prediction:
         """A node's model over the picture or a part of it, stretched to its `resizeTarget`."""
         model, precision = self.models[node.model_id], self.precision
-        key = (id(model), precision, box, node.resize_target, node.min_confidence)
+        least = node.min_confidence
+        if node.tracking is not None and node.tracked:
+            # Boxes that are too unsure to be told may still continue a track.
+            least = min(least, node.tracking.config.track_low_thresh)
+        key = (id(model), precision, box, node.resize_target, least)
 
         def make() -> Prediction:
-            return model.predict(crop_of(image, box, node), node.min_confidence, precision)
+            return model.predict(crop_of(image, box, node), least, precision)
 
         return memo.get(key, make)
-
-
-def crop_of(image: Image, box: Box | None, node: Node) -> Image:
-    """What a node's model is given: the part inside `box`, stretched to `resizeTarget`."""
-    part = image if box is None else image[box[1] : box[3], box[0] : box[2]]
-    if node.resize_target is None:
-        return part
-    import cv2
-    import numpy as np
-
-    return np.asarray(cv2.resize(part, node.resize_target), np.uint8)
-
-
-def load_models(
-    spec: PipelineSpec, folder: Path, registry: ModelRegistry, owner: str
-) -> dict[str, SharedModel]:
-    """Every node's model by its `modelId`. Raises ModelError; nothing stays acquired then.
-
-    In the registry a model goes by `owner/modelId`, because two archives may use the same ids.
-    """
-    models: dict[str, SharedModel] = {}
-    try:
-        for node in spec.pipeline.walk():
-            models[node.model_id] = registry.acquire(f"{owner}/{node.model_id}", folder / node.model_file)
-    except FileNotFoundError as error:
-        release_models(models, registry, owner)
-        raise ModelInvalid(f"a model file is missing: {Path(str(error.filename or error)).name}") from None
-    except SiwatError:
-        release_models(models, registry, owner)
-        raise
-    return models
-
-
-def release_models(models: Mapping[str, SharedModel], registry: ModelRegistry, owner: str) -> None:
-    for model_id in models:
-        registry.release(f"{owner}/{model_id}")

@@ -14,10 +14,11 @@ from pathlib import Path
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import SiwatError
 from siwatsystem.frames import Image
-from siwatsystem.pipeline.branches import crop_box, kept, read, trigger_of
+from siwatsystem.pipeline.crops import crop_box, crop_of
 from siwatsystem.pipeline.events import Event
-from siwatsystem.pipeline.executor import Pipeline, crop_of
+from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
+from siwatsystem.pipeline.reading import kept, read, trigger_of
 from siwatsystem.pipeline.regions import Regions, best_per_class
 from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.gate import MARGIN, compare
@@ -175,9 +176,9 @@ class Gate:
             if self._wanted_below(branch):
                 model = self._pipeline.models[branch.model_id]
                 said = model.predict(part, branch.min_confidence, "exact")
-                result, below = read(branch, region, box, said, model.names)
-                if result is not None:
-                    self._branches(branch, below, picture, inputs)
+                reading = read(branch, region, box, said, model.names)
+                if reading.result is not None:
+                    self._branches(branch, reading.regions, picture, inputs)
 
     def _wanted_below(self, node: Node) -> bool:
         return any(one.model_id not in self._same for branch in node.branches for one in branch.walk())

@@ -2,18 +2,22 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.config import RuntimeSettings
-from siwatsystem.errors import ModelInvalid
+from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.model_registry import ModelRegistry
+
+if TYPE_CHECKING:
+    from siwatsystem.model_registry import SharedEncoder
 from siwatsystem.pipeline.class_checks import check_classes, class_warnings
 from siwatsystem.pipeline.executor import Pipeline, Sink
 from siwatsystem.pipeline.gating import Gate
-from siwatsystem.pipeline.models import load_models, release_models
+from siwatsystem.pipeline.models import load_encoders, load_models, release_encoders, release_models
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.pipeline.spec import bare_model, parse
@@ -38,8 +42,16 @@ class Outbox(Sink, Protocol):
 class OpenPipeline:
     """A pipeline and what it holds; `close` gives all of it back."""
 
-    def __init__(self, pipeline: Pipeline, registry: ModelRegistry, owner: str, gate: Gate | None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        encoders: "Mapping[str, SharedEncoder]",
+        registry: ModelRegistry,
+        owner: str,
+        gate: Gate | None,
+    ) -> None:
         self.pipeline = pipeline
+        self._encoders = encoders
         self._registry = registry
         self._owner = owner
         self._gate = gate
@@ -52,6 +64,7 @@ class OpenPipeline:
         if self._gate is not None:
             self._gate.close()
         release_models(self.pipeline.models, self._registry, self._owner)
+        release_encoders(self._encoders, self._registry, self._owner)
 
 
 def open_pipeline(
@@ -77,8 +90,14 @@ def open_pipeline(
         raise PipelineInvalid(problems)
     for warning in class_warnings(spec, names):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
-    pipeline = Pipeline(spec, models, outbox, register_targets(spec, outbox), threads)
-    return OpenPipeline(pipeline, registry, owner, _gate(pipeline, folder, settings))
+    try:
+        encoders = load_encoders(spec, folder, registry, owner)
+    except SiwatError:
+        release_models(models, registry, owner)
+        raise
+    targets = register_targets(spec, outbox)
+    pipeline = Pipeline(spec, models, outbox, targets, threads, encoders=encoders)
+    return OpenPipeline(pipeline, encoders, registry, owner, _gate(pipeline, folder, settings))
 
 
 def read_spec(folder: Path, registry: ModelRegistry) -> PipelineSpec:

@@ -32,7 +32,7 @@ def by_object(detections: Sequence[Detection], object_class: str) -> list[dict[s
     for part in detections:
         if same_name(part.class_name, object_class):
             continue
-        holders = [index for index, box in enumerate(objects) if _holds_centre(box, part)]
+        holders = [index for index, box in enumerate(objects) if holds_centre(box, part)]
         if holders:
             parts[min(holders, key=lambda index: _area(objects[index]))].append(part)
     return [{box.class_name: box, **best_per_class(own)} for box, own in zip(objects, parts, strict=True)]
@@ -67,7 +67,7 @@ def in_reading_order(characters: Sequence[Detection]) -> str:
     return "".join(box.class_name for box in ordered)
 
 
-def _holds_centre(box: Detection, part: Detection) -> bool:
+def holds_centre(box: Detection, part: Detection) -> bool:
     x = (part.xyxy[0] + part.xyxy[2]) / 2
     y = (part.xyxy[1] + part.xyxy[3]) / 2
     return box.xyxy[0] <= x <= box.xyxy[2] and box.xyxy[1] <= y <= box.xyxy[3]
