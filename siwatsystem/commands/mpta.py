@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import mpta_pack, mpta_validate
+from siwatsystem.commands import mpta_inspect, mpta_pack, mpta_validate
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make, check and show archives (.mpta)."
@@ -10,4 +10,5 @@ app = typer.Typer(
 
 # The sub-commands, in the order in which an author comes to need them.
 app.command("validate")(mpta_validate.validate)
+app.command("inspect")(mpta_inspect.show)
 app.command("pack")(mpta_pack.pack)
