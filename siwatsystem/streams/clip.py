@@ -108,7 +108,7 @@ class _Reading:
         self._shift = 0.0
         self._at = 0.0
         self._gap_from: float | None = None
-        self._gaps: list[tuple[float, float | None]] = []
+        self._gaps: list[tuple[float, float]] = []
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, float, int]]:
         """The frames that are whole, their seconds from the first one, ever increasing, their numbers."""

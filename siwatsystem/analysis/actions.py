@@ -1,0 +1,83 @@
+"""What becomes of the actions of an analysis: done, or only kept to be shown."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+from siwatsystem.actions.base import Job, OutboxEvent
+from siwatsystem.actions.targets import Target
+from siwatsystem.pipeline.opening import Outbox
+
+ActionMode = Literal["print", "none", "do"]
+
+
+class DeliveringOutbox(Outbox, Protocol):
+    """The part of `actions.outbox.Outbox` that is needed to do actions and wait for them."""
+
+    def flush(self, event_id: str, timeout: float) -> bool: ...
+    def status(self) -> dict[str, Any]: ...
+
+
+class Actions:
+    """The outbox of a pipeline that is analysed. With an `open_outbox` what it is given is done."""
+
+    def __init__(self, open_outbox: Callable[[], DeliveringOutbox] | None = None) -> None:
+        self._open = open_outbox
+        self._outbox: DeliveringOutbox | None = None
+        self._lock = threading.Lock()
+        self._jobs: list[Job] = []
+        self._sent: list[str] = []
+
+    def register(self, target: Target) -> str:
+        """Make a server known; the outbox is opened for the first one, an archive without needs none."""
+        if self._open is None:
+            return target.key
+        self._outbox = self._outbox or self._open()
+        return self._outbox.register(target)
+
+    def submit(self, event: OutboxEvent) -> None:
+        with self._lock:
+            self._jobs += event.jobs
+            if self._outbox is not None:
+                self._sent.append(event.event_id)
+        if self._outbox is not None:
+            self._outbox.submit(event)
+
+    def taken(self) -> tuple[Job, ...]:
+        """The jobs since the last call."""
+        with self._lock:
+            jobs, self._jobs = tuple(self._jobs), []
+        return jobs
+
+    def settle(self, seconds: float) -> list[str]:
+        """Wait for everything that was submitted. What did not arrive at its server, in words."""
+        if self._outbox is None:
+            return []
+        with self._lock:
+            sent, self._sent = self._sent, []
+        late = [one for one in sent if not self._outbox.flush(one, seconds)]
+        status = self._outbox.status()
+        left = [str(line) for line in status["degraded"]]
+        if late or status["depth"]:
+            left.append(f"{status['depth']} actions wait on disk and are done when a server takes them")
+        return left
+
+
+def describe(job: Job) -> str:
+    """One line: what a job does, with everything filled in."""
+    payload = job.payload
+    match job.kind:
+        case "redis_save_image":
+            expires = "" if job.expires_at is None else ", expires"
+            return f"save image {payload['key']}{expires}"
+        case "redis_publish":
+            return f"publish to {payload['channel']}: {payload['message']}"
+        case "postgresql_initial_record":
+            return f"record session {payload['session_id']}, captured {payload['captured_timestamp']}"
+        case "postgresql_update_combined":
+            values = ", ".join([*_pairs(payload["fields"]), *(f"{name}=NOW()" for name in payload["now"])])
+            return f"write {payload['table']} where {payload['key_field']}={payload['key_value']}: {values}"
+
+
+def _pairs(fields: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in fields.items()]

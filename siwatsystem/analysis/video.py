@@ -1,0 +1,107 @@
+"""An H.264 film of annotated frames, each at its own time."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import av.packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from siwatsystem.analysis.fragments import cut_to_whole
+from siwatsystem.frames import Image
+
+_BASE = Fraction(1, 90_000)
+_FRAGMENT_US = "1000000"
+
+
+class Film:
+    """Writes to `path` (mp4), under another name until `close`. All pictures get the size of the first.
+
+    On a full disk nothing more is written, what is there stays playable, and `damage` says so.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.damage: str | None = None
+        self._partial = path.with_name(f".{path.stem}.part{path.suffix}")
+        self._fps = fps or 25.0
+        # Fragments can be played without the end of the file; closing makes it an ordinary mp4.
+        self._container = av.open(
+            str(self._partial),
+            "w",
+            options={"movflags": "hybrid_fragmented", "frag_duration": _FRAGMENT_US},
+        )
+        self._stream: VideoStream | None = None
+        self._held: av.packet.Packet[VideoStream] | None = None
+        self._last = -1
+
+    def add(self, image: Image, at: float) -> None:
+        """One picture (H×W×3 BGR) from `at` seconds on, which must grow."""
+        stream = self._stream or self._begin(image)
+        frame = VideoFrame.from_ndarray(_fitted(image, stream.width, stream.height), format="bgr24")
+        frame.pts = self._last = max(round(at / _BASE), self._last + 1)
+        frame.time_base = _BASE
+        self._mux(frame)
+
+    def close(self, end: float | None = None) -> None:
+        """Finish the film; its last picture stands until `end` seconds."""
+        if self._stream is not None:
+            self._mux(None)
+            if self._held is not None:
+                last = self._last / 90_000 + 1 / self._fps
+                self._write(self._held, round(max(end or 0.0, last) / _BASE))
+        try:
+            self._container.close()
+        except (OSError, av.error.FFmpegError) as error:
+            self._fail(error)
+        if self.damage is not None:
+            cut_to_whole(self._partial)
+        self._partial.replace(self.path)
+
+    def _begin(self, image: Image) -> VideoStream:
+        height, width = image.shape[:2]
+        stream = self._container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1001))
+        # Colours are stored for two by two pixels.
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        # Without frames that look ahead, packets come in the order of their times.
+        stream.options = {"preset": "veryfast", "crf": "23", "bf": "0"}
+        stream.codec_context.time_base = _BASE
+        stream.codec_context.gop_size = max(1, round(2 * self._fps))
+        self._stream = stream
+        return stream
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        assert self._stream is not None
+        if self.damage is not None:
+            return
+        for packet in self._stream.encode(frame):
+            if self._held is not None and packet.pts is not None:
+                self._write(self._held, packet.pts)
+            self._held = packet
+
+    def _write(self, packet: "av.packet.Packet[VideoStream]", until: int) -> None:
+        if self.damage is not None:
+            return
+        packet.duration = until - (packet.pts or 0)
+        try:
+            self._container.mux(packet)
+        except (OSError, av.error.FFmpegError) as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError | av.error.FFmpegError) -> None:
+        if self.damage is None:
+            self.damage = f"{self.path.name} ends early: {error.strerror}"
+
+
+def _fitted(image: Image, width: int, height: int) -> Image:
+    import cv2
+    import numpy as np
+
+    rows, columns = image.shape[:2]
+    if (columns, rows) == (width, height):
+        return image
+    if (columns + columns % 2, rows + rows % 2) == (width, height):
+        return np.pad(image, ((0, height - rows), (0, width - columns), (0, 0)), mode="edge")
+    return np.asarray(cv2.resize(image, (width, height)), np.uint8)
