@@ -224,7 +224,8 @@ class StateReport(Message):
 
 class DetectionData(Message):
     detection: dict[str, str | int | float | bool | None] = Field(
-        description="Attributes; as extensions `class`, `confidence`, `trackId`, `<attribute>Confidence`"
+        description="Attributes; as extensions `class`, `confidence`, `trackId`, "
+        "`<attribute>Confidence`, `<attribute>Support` (share of a track's votes)"
     )
     bounding_box: list[float] | None = Field(
         None, alias="boundingBox", description="x1, y1, x2, y2 in full-frame pixels (extension)"

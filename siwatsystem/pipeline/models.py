@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from siwatsystem.errors import ModelInvalid, SiwatError
-from siwatsystem.model_registry import ModelRegistry, SharedModel
-
-if TYPE_CHECKING:
-    from siwatsystem.model_registry import SharedEncoder
+from siwatsystem.model_registry import ModelRegistry, SharedEncoder, SharedModel
 from siwatsystem.pipeline.spec import PipelineSpec
 
 
@@ -39,7 +35,7 @@ def release_models(models: Mapping[str, SharedModel], registry: ModelRegistry, o
 
 def load_encoders(
     spec: PipelineSpec, folder: Path, registry: ModelRegistry, owner: str
-) -> "dict[str, SharedEncoder]":
+) -> dict[str, SharedEncoder]:
     """What tells objects apart by looks, by the `modelId` of the node that tracks so. Raises ModelError;
     nothing stays acquired then."""
     encoders: dict[str, SharedEncoder] = {}
@@ -56,6 +52,6 @@ def load_encoders(
     return encoders
 
 
-def release_encoders(encoders: "Mapping[str, SharedEncoder]", registry: ModelRegistry, owner: str) -> None:
+def release_encoders(encoders: Mapping[str, SharedEncoder], registry: ModelRegistry, owner: str) -> None:
     for model_id, encoder in encoders.items():
         registry.release(f"{owner}/{model_id}/reid", encoder)

@@ -5,15 +5,12 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
-from siwatsystem.model_registry import ModelRegistry
-
-if TYPE_CHECKING:
-    from siwatsystem.model_registry import SharedEncoder
+from siwatsystem.model_registry import ModelRegistry, SharedEncoder
 from siwatsystem.pipeline.class_checks import check_classes, class_warnings
 from siwatsystem.pipeline.executor import Pipeline, Sink
 from siwatsystem.pipeline.gating import Gate
@@ -45,7 +42,7 @@ class OpenPipeline:
     def __init__(
         self,
         pipeline: Pipeline,
-        encoders: "Mapping[str, SharedEncoder]",
+        encoders: Mapping[str, SharedEncoder],
         registry: ModelRegistry,
         owner: str,
         gate: Gate | None,

@@ -63,8 +63,6 @@ def _hardly_meant(path: Path, node: Node) -> Iterator[str]:
         )
     if node.tracking is not None and node.tracking.method == "strongsort":
         yield f"{place}.tracking.method: strongsort is read as botsort with appearance"
-    if node.tracked:
-        yield f"{place}.tracking: is checked but not carried out yet"
     later = {name for below in node.walk() if below is not node for name in _results(below)}
     for index, action in enumerate(node.actions):
         for key, text in action.templates().items():
