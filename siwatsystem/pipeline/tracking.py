@@ -21,14 +21,17 @@ class TrackerConfig(SpecModel):
     """Least confidence of a box that begins a track."""
     track_buffer: Positive = 3.0
     """Seconds that a track which is not seen is kept."""
+    min_hits: Annotated[int, Field(ge=1)] = 2
+    """Frames on which an object must be seen before it is believed and gets an id."""
     match_thresh: Fraction = 0.8
-    """Greatest cost (1 - similarity) of a match in the first round."""
+    """Greatest cost (1 - similarity) of a match; 0.5 is where a box is as likely a new object."""
     fuse_score: bool = True
     """Whether confident boxes are preferred."""
     with_reid: bool = False
     """Whether looks are compared too; needs `reidModel`, and method `botsort`."""
-    proximity_thresh: Fraction = 0.5
-    """How near two boxes must be before their looks are compared."""
+    proximity_thresh: Fraction = 0.99
+    """How far a box may be from where its track is expected before their looks are no longer compared
+    (0: just there, 1: anywhere)."""
     appearance_thresh: Fraction = 0.8
     """Least cosine similarity of looks that speaks for a match."""
 
