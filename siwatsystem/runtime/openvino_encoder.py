@@ -14,8 +14,9 @@ from siwatsystem.runtime.openvino import configuration, reason, sides_of, with_p
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 
-_AFTER_LAST_LINEAR = {"Result", "Softmax", "Add", "Convert"}
-"""What exporters leave between a classification network's last linear layer and its output."""
+_AFTER_LAST_LINEAR = {"Result", "Softmax", "Add", "Convert", "Multiply"}
+"""What exporters and readers leave between a network's last linear layer and its output: a bias and
+its factor, changes of type."""
 
 
 class OpenVINOEncoder:
@@ -66,11 +67,26 @@ def _cut(network: Any, name: str) -> Any:
     model: Any = openvino.Model
     node = network.outputs[0].get_node()
     while node.get_type_name() in _AFTER_LAST_LINEAR:
-        # The other inputs are the constants that are added.
-        node = node.input_value(0).get_node()
+        computed = [one for one in _inputs(node) if not _is_constant(one)]
+        if not computed:
+            break
+        node = computed[0]
     if node.get_type_name() != "MatMul":
         raise NotAnEncoder(f"{name}: ends in {node.get_type_name()}, not in a linear layer")
     return model([node.input_value(0)], network.get_parameters(), "encoder")
+
+
+def _inputs(node: Any) -> list[Any]:
+    return [value.get_node() for value in node.input_values()]
+
+
+def _is_constant(node: Any, depth: int = 3) -> bool:
+    """Whether `node` is a constant, or one in another type or times another, `depth` nodes long at most."""
+    if node.get_type_name() == "Constant":
+        return True
+    if depth == 1 or node.get_type_name() not in {"Convert", "Multiply"}:
+        return False
+    return all(_is_constant(one, depth - 1) for one in _inputs(node))
 
 
 def _check(network: Any, name: str) -> None:
