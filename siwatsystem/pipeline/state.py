@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from siwatsystem.pipeline.following import Follower
 from siwatsystem.pipeline.node import Node
+from siwatsystem.pipeline.trackers import make_tracker
 from siwatsystem.pipeline.tracking import Tracking
 
 
@@ -25,8 +26,6 @@ class PipelineState:
         tracking = node.tracking
         if tracking is None or not tracking.enabled:
             return None
-        from siwatsystem.pipeline.trackers import make_tracker
-
         known = self._followers.get(node.model_id)
         # An archive that was loaded anew may say something else under the same name.
         if known is None or known[0] is not tracking:

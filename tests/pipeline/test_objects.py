@@ -1,0 +1,283 @@
+"""Objects over many pictures: acted on once, voted on, recorded under one session."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from siwatsystem.actions.base import Job
+from siwatsystem.detections import Classification, Detection
+from siwatsystem.frames import Image
+from siwatsystem.pipeline.events import Event
+from siwatsystem.pipeline.state import PipelineState
+from siwatsystem.pipeline.trace import Trace
+from siwatsystem.testing import FakeModel
+from tests.scripted import CAR, CONTEXT, FRONTAL, PICTURE, SAVE, Bench, branch, root, said, update
+
+OTHER = Detection("Car", 0.8, (130, 20, 195, 80))
+
+
+class Script:
+    """A model that says what it was told to say next; the last word again and again."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = list(words)
+        self.asked = 0
+
+    def __call__(self, image: Image) -> Classification:
+        word = self.words[min(self.asked, len(self.words) - 1)]
+        self.asked += 1
+        return Classification(word, 0.9)
+
+    @property
+    def model(self) -> FakeModel:
+        return FakeModel(self, sorted(set(self.words)), "classify")
+
+
+class Film:
+    """A pipeline that is shown pictures half a second apart."""
+
+    def __init__(
+        self, threads: ThreadPoolExecutor, node: dict[str, Any], models: dict[str, FakeModel]
+    ) -> None:
+        self.boxes: Sequence[Detection] = ()
+        self.bench = Bench(threads)
+        detector = FakeModel(lambda image: tuple(self.boxes), ["Car", "Frontal"])
+        self.pipeline = self.bench.pipeline(node, {"root": detector, **models})
+        self.state = PipelineState()
+        self.at = CONTEXT.captured_at
+        self.trace = Trace()
+
+    def show(self, *boxes: Detection, session_id: int | None = None) -> list[Event]:
+        self.boxes = boxes
+        self.at += 0.5
+        self.trace = Trace()
+        context = replace(CONTEXT, captured_at=self.at, session_id=session_id)
+        return self.pipeline.run(PICTURE, context, state=self.state, trace=self.trace)
+
+    def new_jobs(self) -> list[Job]:
+        """Jobs since the last call."""
+        jobs = list(self.bench.outbox.jobs)
+        self.bench.outbox.events.clear()
+        return jobs
+
+    def kinds(self) -> list[str]:
+        return [job.kind for job in self.new_jobs()]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+ONCE = {"once": True}
+
+
+def test_actions_run_once_per_car_and_messages_go_on(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", tracking=ONCE, actions=[SAVE]), {})
+    seen = [film.show(CAR) for _ in range(6)]
+    assert film.kinds() == ["redis_save_image"]
+    assert [event.tracker_id for events in seen[1:] for event in events] == [1] * 5
+    film.show(CAR, OTHER)
+    film.show(CAR, OTHER)
+    assert film.kinds() == ["redis_save_image"]
+
+
+def test_without_once_every_picture_acts(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", tracking={}, actions=[SAVE]), {})
+    for _ in range(3):
+        film.show(CAR)
+    assert film.kinds() == ["redis_save_image"] * 3
+
+
+def test_nothing_at_all_before_it_is_stable(threads: ThreadPoolExecutor) -> None:
+    brand = Script("Aster")
+    node = root(
+        objectClass="Car", tracking={"stabilityThreshold": 3}, actions=[SAVE], branches=[branch("brand")]
+    )
+    film = Film(threads, node, {"brand": brand.model})
+    assert [film.show(CAR) for _ in range(2)] == [[], []]
+    assert (film.kinds(), brand.asked) == ([], 0)
+    assert [box.tracker_id for box in film.trace.seen] == [1]
+    (event,) = film.show(CAR)
+    assert (event.tracker_id, film.kinds(), brand.asked) == (1, ["redis_save_image"], 1)
+
+
+def test_a_brand_settles_by_votes_and_is_asked_no_more(threads: ThreadPoolExecutor) -> None:
+    brand = Script("Borel", "Aster", "Aster", "Borel", "Borel")
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand")])
+    film = Film(threads, node, {"brand": brand.model})
+    told = [event.attributes["carBrand"] for _ in range(8) for event in film.show(CAR)]
+    assert told[0] == "Borel"
+    assert set(told[2:]) == {"Aster"}
+    assert brand.asked == 3
+    assert film.show(CAR)[0].attributes["carBrandSupport"] == pytest.approx(2 / 3, abs=1e-3)
+    assert film.trace.steps[-1].reason == "its votes have settled"
+
+
+def test_a_record_is_written_once_and_corrected_until_the_vote_settles(threads: ThreadPoolExecutor) -> None:
+    brand = Script("Borel", "Aster", "Aster", "Borel")
+    node = root(
+        objectClass="Car",
+        multiClass=True,
+        expectedClasses=["Car", "Frontal"],
+        tracking=ONCE,
+        branches=[branch("brand", "Frontal")],
+        parallelActions=[update("brand", car_brand="{brand.brand}")],
+    )
+    film = Film(threads, node, {"brand": brand.model})
+    written: list[list[tuple[str, Any]]] = []
+    for _ in range(8):
+        film.show(CAR, FRONTAL)
+        written.append([(job.kind, job.payload.get("fields")) for job in film.new_jobs()])
+    said_so = [step for step in written if step]
+    assert said_so == [
+        [
+            ("postgresql_initial_record", None),
+            ("postgresql_update_combined", {"car_brand": "Borel"}),
+        ],
+        [("postgresql_update_combined", {"car_brand": "Aster"})],
+    ]
+
+
+def test_one_session_per_car(threads: ThreadPoolExecutor) -> None:
+    node = root(
+        objectClass="Car",
+        multiClass=True,
+        expectedClasses=["Car"],
+        tracking={},
+        parallelActions=[update(car_brand="{session_id}")],
+    )
+    film = Film(threads, node, {})
+    film.show(CAR, OTHER)
+    both = [film.show(CAR, OTHER) for _ in range(3)]
+    sessions = {event.tracker_id: event.session_id for event in both[0]}
+    assert len(set(sessions.values())) == 2
+    assert all(event.session_id == sessions[event.tracker_id] for events in both for event in events)
+
+
+def test_a_displays_session_is_that_of_all_its_cars(threads: ThreadPoolExecutor) -> None:
+    node = root(objectClass="Car", multiClass=True, expectedClasses=["Car"], tracking=ONCE)
+    film = Film(threads, node, {})
+    for _ in range(3):
+        events = film.show(CAR, OTHER, session_id=7)
+    assert {event.session_id for event in events} == {7}
+    jobs = film.new_jobs()
+    assert {job.payload["session_id"] for job in jobs} == {"7"}
+    assert len(jobs) == 2
+
+
+def test_what_was_said_earlier_is_told_while_the_front_is_hidden(threads: ThreadPoolExecutor) -> None:
+    node = root(
+        objectClass="Car",
+        tracking={},
+        branches=[branch("brand", "Frontal")],
+        parallelActions=[update("brand", car_brand="{brand.brand}")],
+    )
+    film = Film(threads, node, {"brand": said("Aster")})
+    assert film.show(CAR) == []  # what the record waits for is not about to run
+    film.show(CAR, FRONTAL)
+    (hidden,) = film.show(CAR)
+    assert hidden.attributes["carBrand"] == "Aster"
+    assert hidden.branches["brand"].boxes == ()
+
+
+def test_a_message_that_names_votes_waits_until_they_settle(threads: ThreadPoolExecutor) -> None:
+    message = '{"brand": "{brand.brand}", "support": {brand.support}}'
+    publish = {"type": "redis_publish", "channel": "cars", "message": message}
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand")], parallelActions=[publish])
+    film = Film(threads, node, {"brand": Script("Borel", "Aster", "Aster").model})
+    counts: list[int] = []
+    jobs: list[Job] = []
+    for _ in range(6):
+        film.show(CAR)
+        new = film.new_jobs()
+        counts.append(len(new))
+        jobs += new
+    assert counts.count(1) == 1
+    sent = json.loads(jobs[0].payload["message"])
+    assert (sent["brand"], sent["support"]) == ("Aster", pytest.approx(2 / 3))
+
+
+def test_a_message_is_sent_at_last_when_the_car_is_gone(threads: ThreadPoolExecutor) -> None:
+    publish = {"type": "redis_publish", "channel": "cars", "message": '{"brand": "{brand.brand}"}'}
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand")], parallelActions=[publish])
+    film = Film(threads, node, {"brand": Script("Borel").model})
+    film.show(CAR)
+    film.show(CAR)
+    assert film.kinds() == []
+    for _ in range(20):
+        film.show()
+    (job,) = film.new_jobs()
+    assert json.loads(job.payload["message"])["brand"] == "Borel"
+
+
+def test_a_message_is_sent_at_last_when_no_more_pictures_come(threads: ThreadPoolExecutor) -> None:
+    publish = {"type": "redis_publish", "channel": "cars", "message": '{"brand": "{brand.brand}"}'}
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand")], parallelActions=[publish])
+    film = Film(threads, node, {"brand": Script("Borel").model})
+    film.show(CAR)
+    film.show(CAR)
+    film.pipeline.finish(film.state, CONTEXT)
+    film.pipeline.finish(film.state, CONTEXT)
+    assert film.kinds() == ["redis_publish"]
+
+
+def test_votes_wait_as_long_as_the_node_says(threads: ThreadPoolExecutor) -> None:
+    brand = Script("Aster")
+    voting = {"minVotes": 5, "minShare": 0.8}
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand", voting=voting)])
+    film = Film(threads, node, {"brand": brand.model})
+    for _ in range(10):
+        film.show(CAR)
+    assert brand.asked == 5
+
+
+def test_a_nested_node_that_is_never_reached_does_not_keep_its_parent_running(
+    threads: ThreadPoolExecutor,
+) -> None:
+    above = Script("Truck")
+    below = branch("axles", "Bus")
+    node = root(
+        objectClass="Car", tracking=ONCE, branches=[branch("kind", branches=[below], voting={"maxVotes": 4})]
+    )
+    below["voting"] = {"maxVotes": 4}
+    film = Film(threads, node, {"kind": above.model, "axles": said("3")})
+    for _ in range(12):
+        film.show(CAR)
+    assert above.asked == 4
+
+
+def test_a_tracked_branch_gives_the_boxes_it_finds_ids_of_their_own(threads: ThreadPoolExecutor) -> None:
+    plates = FakeModel((Detection("Plate", 0.9, (10, 30, 40, 40)),), ["Plate"])
+    node = root(
+        objectClass="Car",
+        tracking={},
+        branches=[branch("plate", tracking={"stabilityThreshold": 2}, actions=[SAVE | {"region": "Plate"}])],
+    )
+    film = Film(threads, node, {"plate": plates})
+    results: list[int | None] = []
+    saved: list[int] = []
+    for _ in range(5):
+        events = film.show(CAR, OTHER)
+        results += [one.branches["plate"].tracker_id for one in events if "plate" in one.branches]
+        saved.append(len(film.new_jobs()))
+    assert set(results) == {1, 2}
+    assert sum(saved) == 2  # once per plate
+
+
+def test_states_of_two_cameras_know_nothing_of_each_other(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", tracking=ONCE, actions=[SAVE]), {})
+    for _ in range(3):
+        film.show(CAR)
+    assert film.kinds() == ["redis_save_image"]
+    film.state = PipelineState()
+    for _ in range(3):
+        (event,) = film.show(CAR) or [None]
+    assert event is not None
+    assert event.tracker_id == 1
+    assert film.kinds() == ["redis_save_image"]
