@@ -2,13 +2,14 @@
 
 import typer
 
-from siwatsystem.commands import mpta_inspect, mpta_pack, mpta_validate
+from siwatsystem.commands import mpta_init, mpta_inspect, mpta_pack, mpta_validate
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make, check and show archives (.mpta)."
 )
 
 # The sub-commands, in the order in which an author comes to need them.
+app.command("init")(mpta_init.init)
 app.command("validate")(mpta_validate.validate)
 app.command("inspect")(mpta_inspect.show)
 app.command("pack")(mpta_pack.pack)
