@@ -66,7 +66,7 @@ RECORD: dict[str, Any] = {
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
     models = {
-        "cars.pt": FakeModel((CAR, FRONTAL), ["Car", "Frontal"]),
+        "cars.pt": FakeModel((CAR, FRONTAL), ["Car", "Frontal", "Bus"]),
         "brand.pt": FakeModel(Classification("Honda", 0.7), ["Honda"], "classify"),
     }
     fake = FakeRegistry(models)
@@ -183,7 +183,9 @@ def test_run_pipeline_never_raises(node: Any, registry: FakeRegistry) -> None:
 def test_a_model_that_fails_raises_nothing(
     tmp_path: Path, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = FakeRegistry({"cars.pt": FakeModel(RuntimeError("no")), "brand.pt": FakeModel(())})
+    broken = FakeRegistry(
+        {"cars.pt": FakeModel(RuntimeError("no"), ["Car", "Frontal"]), "brand.pt": FakeModel(())}
+    )
     monkeypatch.setattr(pympta, "default_registry", lambda: broken)
     node = loaded(archive(tmp_path, ROOT), tmp_path / "out")
     assert run_pipeline(PICTURE, node, return_bbox=True) == (None, None)
@@ -251,7 +253,7 @@ import numpy as np
 from siwatsystem import pympta
 from siwatsystem.detections import Detection
 from siwatsystem.testing import FakeModel, FakeRegistry
-car = FakeModel((Detection("Car", 0.9, (1, 1, 9, 9)),), ["Car"])
+car = FakeModel((Detection("Car", 0.9, (1, 1, 9, 9)),), ["Car", "Frontal"])
 pympta.default_registry = lambda: FakeRegistry({"cars.pt": car, "brand.pt": FakeModel(())})
 node = pympta.load_pipeline_from_zip(sys.argv[1], sys.argv[2])
 assert pympta.run_pipeline(np.zeros((10, 10, 3), np.uint8), node)["class"] == "Car"
