@@ -1,7 +1,7 @@
 """Which box continues which track: what each pair costs, and the choice that is best altogether.
 
-Costs are twice the negative logarithm of how likely the box is, were it the track's (lengths in sizes of
-the track's box), as in global nearest neighbour association (Blackman and Popoli 1999): a track of
+Costs are twice the negative logarithm of how likely the box is, were it the track's (lengths in longer
+sides of the track's box), as in global nearest neighbour association (Blackman and Popoli 1999): a track of
 which much is unknown fits many boxes a little, and takes none from a track that fits it well.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siwatsystem.detections import Xyxy
 from siwatsystem.pipeline.motion import CUT, JITTER
 
 Array = NDArray[np.float64]
@@ -35,6 +36,14 @@ def contained(a: Array, b: Array) -> Array:
     return _intersections(a, b) / np.minimum(_areas(a)[:, None], _areas(b)[None, :])
 
 
+def clipped(boxes: Array, edge: Xyxy) -> tuple[Array, Array]:
+    """The boxes' parts in a picture of these edges, n × 4, and which share of their area that is, n."""
+    low, high = np.array(edge[:2]), np.array(edge[2:])
+    parts = np.concatenate([np.clip(boxes[:, :2], low, high), np.clip(boxes[:, 2:], low, high)], axis=1)
+    shares = (parts[:, 2:] - parts[:, :2]).prod(axis=1) / _areas(boxes)
+    return parts, shares
+
+
 def costs(boxes: Array, doubts: Array, seen: Array, overlap: Array) -> tuple[Array, Array]:
     """What each pair costs, and how far the box is from what was predicted (both tracks × boxes).
 
@@ -42,7 +51,7 @@ def costs(boxes: Array, doubts: Array, seen: Array, overlap: Array) -> tuple[Arr
     of the size's logarithm; `seen` (m × 4): what was detected; `overlap` (n × m): their IoU.
     """
     place, extent = _centres(boxes), _extents(boxes)
-    size2 = (extent[:, 0] * extent[:, 1])[:, None]
+    size2 = extent.max(axis=1)[:, None] ** 2
     change = np.log(_extents(seen)[None, :, :] / extent[:, None, :])
     jitter = JITTER + CUT * np.abs(change)
     variance = doubts[:, None, :2] / size2[:, :, None] + jitter**2

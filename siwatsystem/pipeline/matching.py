@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from siwatsystem.detections import Detection
-from siwatsystem.pipeline.association import FORBIDDEN, Array, assign, costs, overlaps
+from siwatsystem.detections import Detection, Xyxy
+from siwatsystem.pipeline.association import FORBIDDEN, Array, assign, clipped, costs, overlaps
 from siwatsystem.pipeline.tracking import TrackerConfig
 from siwatsystem.pipeline.tracklets import Tracklet
 
@@ -19,6 +19,8 @@ OTHER_CLASS_COST = 6.0
 """Added where box and track are of different classes."""
 SAME_THING = 0.5
 """Overlap (IoU) from which boxes of different classes may be one thing whose class flickers."""
+LEAST_INSIDE = 0.05
+"""Share of where a track is expected that must lie in the picture."""
 LOOKS_WEIGHT = 20.0
 """Cost per difference of cosine similarity from `appearance_thresh`."""
 LOOKS_AT_MOST = 8.0
@@ -31,17 +33,19 @@ def match(
     boxes: Sequence[Detection],
     tracks: Sequence[Tracklet],
     config: TrackerConfig,
+    edge: Xyxy,
     clock: float,
     encode: Encode | None = None,
 ) -> list[tuple[int, Tracklet]]:
     """The tracks that boxes continue, by index of the box; tracks are predicted to this frame already.
 
+    `edge`: the picture's. What went out of it is not continued by what comes in.
     `encode` gives looks (n × d, rows of unit length) where they are to be compared; tracks that are
     continued take theirs in, at the time `clock`.
     """
     if not boxes or not tracks:
         return []
-    cost, off = _costs(boxes, tracks)
+    cost, off = _costs(boxes, tracks, edge)
     share = min(max(config.match_thresh, 1e-6), 1 - 1e-6)
     limit = BREAK_EVEN + 2 * math.log(share / (1 - share))
     if config.fuse_score:
@@ -54,9 +58,11 @@ def match(
     return pairs
 
 
-def _costs(boxes: Sequence[Detection], tracks: Sequence[Tracklet]) -> tuple[Array, Array]:
+def _costs(
+    boxes: Sequence[Detection], tracks: Sequence[Tracklet], edge: Xyxy
+) -> tuple[Array, Array]:
     """By place, size and class: what each pair costs, and how far each box is off (tracks × boxes)."""
-    predicted = np.array([track.motion.box for track in tracks], np.float64)
+    predicted, inside = clipped(np.array([track.motion.box for track in tracks], np.float64), edge)
     doubts = np.array([track.motion.doubts for track in tracks], np.float64)
     seen = np.array([box.xyxy for box in boxes], np.float64)
     overlap = overlaps(predicted, seen)
@@ -65,6 +71,7 @@ def _costs(boxes: Sequence[Detection], tracks: Sequence[Tracklet]) -> tuple[Arra
     other = names[None, :] != np.array([track.class_name for track in tracks])[:, None]
     cost[other] += OTHER_CLASS_COST
     cost[other & (overlap < SAME_THING)] = FORBIDDEN
+    cost[inside < LEAST_INSIDE] = FORBIDDEN
     return cost, off
 
 

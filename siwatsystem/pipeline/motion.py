@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from siwatsystem.detections import Xyxy
 
 JITTER = 0.05
-"""Standard deviation of a box's centre and edges, in sizes of the box (root of its area)."""
+"""Standard deviation of a box's centre and edges, in sizes of the box (its longer side)."""
 FIRST_SPEED = 1.5
 """Standard deviation of the speed of a box seen once, sizes per second."""
 RESTLESS = 1.2
@@ -19,7 +19,8 @@ GROWTH = 0.35
 """How much the logarithm of width and height changes in a second."""
 CUT = 0.35
 """Shift of the centre per change of the size's logarithm: what is hidden moves the rest's centre."""
-STILL = 1e-6
+EDGE = 0.01
+"""Share of the picture nearer to its edge than which a box touches it."""
 
 
 @dataclass(slots=True)
@@ -66,8 +67,8 @@ class Motion:
 
     @property
     def size(self) -> float:
-        """Root of the area, pixels."""
-        return math.sqrt(self.width * self.height)
+        """The longer side, pixels."""
+        return max(self.width, self.height)
 
     @property
     def box(self) -> Xyxy:
@@ -86,17 +87,32 @@ class Motion:
         self.y.predict(dt, restless)
         self.size_variance += GROWTH**2 * dt
 
-    def correct(self, box: Xyxy) -> None:
-        """Take in a box that shows it. A box whose size changed at once is believed less as to place."""
-        x, y, width, height = _measured(box)
+    def correct(self, box: Xyxy, edge: Xyxy | None = None) -> None:
+        """Take in a box that shows it. A box whose size changed at once is believed less as to place;
+        where it touches the picture's `edge`, it is taken to go on beyond it."""
+        x, y, width, height = _measured(box if edge is None else self._completed(box, edge))
         wider, higher = math.log(width / self.width), math.log(height / self.height)
         size = self.size
         self.x.correct(x, (size * (JITTER + CUT * abs(wider))) ** 2)
         self.y.correct(y, (size * (JITTER + CUT * abs(higher))) ** 2)
-        gain = self.size_variance / (self.size_variance + JITTER**2 + STILL)
+        gain = self.size_variance / (self.size_variance + JITTER**2)
         self.width *= math.exp(gain * wider)
         self.height *= math.exp(gain * higher)
         self.size_variance *= 1 - gain
+
+    def _completed(self, box: Xyxy, edge: Xyxy) -> Xyxy:
+        x1, y1, x2, y2 = box
+        x1, x2 = _beyond(x1, x2, self.width, edge[0], edge[2])
+        y1, y2 = _beyond(y1, y2, self.height, edge[1], edge[3])
+        return x1, y1, x2, y2
+
+
+def _beyond(low: float, high: float, length: float, first: float, last: float) -> tuple[float, float]:
+    """The span from `low` to `high` made `length` long, where it touches one end of the picture."""
+    near = EDGE * (last - first)
+    if high - low >= length or (low <= first + near) == (high >= last - near):
+        return low, high
+    return (high - length, high) if low <= first + near else (low, low + length)
 
 
 def _measured(box: Xyxy) -> tuple[float, float, float, float]:

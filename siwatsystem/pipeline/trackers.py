@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from siwatsystem.detections import Detection
+from siwatsystem.detections import Detection, Xyxy
 from siwatsystem.pipeline.association import contained, overlaps
 from siwatsystem.pipeline.matching import match
 from siwatsystem.pipeline.motion import Motion
@@ -86,6 +86,8 @@ class BoxTracker:
         """The time given with the frame before."""
         self._clock = 0.0
         """Seconds that passed so far; never falls."""
+        self._edge: Xyxy = (0.0, 0.0, 1.0, 1.0)
+        """The picture's, as far as boxes reached yet: detectors cut their boxes there."""
 
     def update(
         self, detections: Sequence[Detection], at: float, encode: Encode | None = None
@@ -98,6 +100,8 @@ class BoxTracker:
             (i for i, box in enumerate(detections) if _sound(box)),
             key=lambda i: (-detections[i].confidence, detections[i].xyxy, detections[i].class_name),
         )
+        for i in order:
+            self._edge = _around(self._edge, detections[i].xyxy)
         sure = [i for i in order if detections[i].confidence >= config.track_high_thresh]
         unsure = [i for i in order[len(sure) :] if detections[i].confidence >= config.track_low_thresh]
         unseen = [track for track in self._tracks if track.frame < self._frame]
@@ -107,8 +111,8 @@ class BoxTracker:
         for indexes, tracks, looks in ((sure, unseen, looked_at), (unsure, lately, None)):
             boxes = [detections[i] for i in indexes]
             free = [track for track in tracks if track.frame < self._frame]
-            for k, track in match(boxes, free, config, self._clock, looks):
-                track.see(boxes[k], self._frame, self._clock)
+            for k, track in match(boxes, free, config, self._edge, self._clock, looks):
+                track.see(boxes[k], self._frame, self._clock, self._edge)
                 sightings[indexes[k]] = self._sighting(track)
         for i in sure:
             if sightings[i] is None and detections[i].confidence >= config.new_track_thresh:
@@ -164,3 +168,7 @@ class BoxTracker:
 
 def _sound(box: Detection) -> bool:
     return all(map(math.isfinite, box.xyxy)) and math.isfinite(box.confidence)
+
+
+def _around(edge: Xyxy, box: Xyxy) -> Xyxy:
+    return min(edge[0], box[0]), min(edge[1], box[1]), max(edge[2], box[2]), max(edge[3], box[3])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from siwatsystem.detections import Detection
+from siwatsystem.detections import Detection, Xyxy
 from siwatsystem.pipeline.motion import Motion
 
 LOOKS_KEPT = 0.9
@@ -40,9 +40,9 @@ class Tracklet:
         """What it mostly was."""
         return max(self.classes, key=self.classes.__getitem__)
 
-    def see(self, box: Detection, frame: int, at: float) -> None:
-        """Take in a box that shows it."""
-        self.motion.correct(box.xyxy)
+    def see(self, box: Detection, frame: int, at: float, edge: Xyxy) -> None:
+        """Take in a box that shows it, in a picture of these edges."""
+        self.motion.correct(box.xyxy, edge)
         self.frame, self.at, self.box = frame, at, box
         self.sightings += 1
         self.vote(box)
