@@ -67,6 +67,7 @@ RECORD: dict[str, Any] = {
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
     models = {
         "cars.pt": FakeModel((CAR, FRONTAL), ["Car", "Frontal", "Bus"]),
+        "parts.pt": FakeModel((CAR, FRONTAL), ["Car", "Frontal"]),
         "brand.pt": FakeModel(Classification("Honda", 0.7), ["Honda"], "classify"),
     }
     fake = FakeRegistry(models)
@@ -137,7 +138,7 @@ def test_a_branch_of_its_own_that_is_unsure_says_nothing(tmp_path: Path, registr
 def test_a_detecting_branch_of_its_own_needs_none_of_its_parents_classes(
     tmp_path: Path, registry: FakeRegistry
 ) -> None:
-    detecting = {**BRANDS, "modelFile": "cars.pt", "triggerClasses": ["Bus"]}
+    detecting = {**BRANDS, "modelFile": "parts.pt", "triggerClasses": ["Bus"]}
     node = loaded(archive(tmp_path, {**ROOT, "branches": [detecting]}), tmp_path / "out")
     assert run_pipeline(PICTURE, node)["branch_results"] == {}
     assert run_pipeline(PICTURE, node["branches"][0])["class"] == "Car"

@@ -82,9 +82,7 @@ def test_a_node_that_never_answers_is_not_asked_for_ever() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), max_size=60), st.integers(1, 40))
-def test_whatever_is_cast_the_standing_is_what_was_counted(
-    votes: list[tuple[str, float]], most: int
-) -> None:
+def test_whatever_is_cast_the_standing_is_what_was_counted(votes: list[tuple[str, float]], most: int) -> None:
     ballot = Ballot(Voting(max_votes=most))
     counted: list[str] = []
     for name, confidence in votes:
