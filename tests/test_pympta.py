@@ -84,6 +84,7 @@ def archive(folder: Path, node: dict[str, Any], name: str = "a.mpta", **top: Any
         file.writestr("top/pipeline.json", json.dumps({"pipeline": node, **top}))
         file.writestr("top/cars.pt", b"weights")
         file.writestr("top/brand.pt", b"weights")
+        file.writestr("top/parts.pt", b"weights")
     return path
 
 
