@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import demo, documents, mpta, serve
+from siwatsystem.commands import demo, documents, mpta, run, serve
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
@@ -21,6 +21,7 @@ def _serve() -> None:
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
 app.command("docs")(documents.write)
 app.add_typer(mpta.app, name="mpta")
+app.command("run")(run.run)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Reads ahead in a thread of its own, so that decoding and inference overlap."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Full, Queue
 from typing import Generic, TypeVar
@@ -62,7 +62,7 @@ class _Reading(Generic[T]):
         return False
 
 
-def ahead(items: Iterable[T], most: int = AHEAD) -> Iterator[T]:
+def ahead(items: Iterable[T], most: int = AHEAD) -> Generator[T]:
     """The same items, read up to `most` ahead by another thread; errors are raised in their place.
 
     Its thread has ended, and `items` are closed, when the iteration ends or is left.

@@ -37,7 +37,9 @@ class Camera:
         self._thinning = Thinning(fps, every)
         self.name = f"webcam-{url}" if url.isdecimal() else _name(self._spec.redacted)
         self.info: ClipInfo | None = None
+        self.limit_sec: float | None = None
         self.damage: str | None = None
+        self.end: float | None = None
         self.began_at = time.time()
 
     def __iter__(self) -> Iterator[ClipFrame]:
@@ -53,7 +55,7 @@ class Camera:
         sequence = count = 0
         first: float | None = None
         seen_at = time.monotonic()
-        while not self._stopped():
+        while not self._stopped() and not self._over(first):
             frame = source.wait_newer(sequence, _LOOK_SEC)
             if frame is None:
                 if self._gone(source, first is None, time.monotonic() - seen_at):
@@ -66,6 +68,9 @@ class Camera:
             if self._thinning.takes(at, count):
                 yield ClipFrame(frame.image, at, sequence - 1)
             count += 1
+
+    def _over(self, first: float | None) -> bool:
+        return first is not None and self.limit_sec is not None and time.monotonic() - first >= self.limit_sec
 
     def _gone(self, source: Source, never_seen: bool, silent_sec: float) -> bool:
         """Whether nothing more is to be expected; raises where nothing ever came."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +17,20 @@ class Material(Protocol):
     """For output files and reports."""
     info: ClipInfo | None
     """What is known before it is read; None for a camera."""
-    damage: str | None
-    """What could not be read, once it has ended."""
+    limit_sec: float | None
+    """Seconds after which it ends; to be set before it is iterated."""
     began_at: float
     """When its first frame was captured, or what stands for that (seconds since 1970)."""
+
+    @property
+    def damage(self) -> str | None:
+        """What could not be read, once it has ended."""
+        ...
+
+    @property
+    def end(self) -> float | None:
+        """The seconds it lasted, once it has ended by itself; None where only its last frame tells."""
+        ...
 
     def __iter__(self) -> Iterator[ClipFrame]: ...
 
@@ -29,13 +40,26 @@ class Recording:
 
     def __init__(self, path: Path, fps: float | None = None, every: int | None = None) -> None:
         self._clip = Clip(path, fps, every)
+        self._end: float | None = None
         self.name = path.stem
         self.info: ClipInfo | None = self._clip.info
+        self.limit_sec: float | None = None
         self.began_at = time.time()
 
     @property
     def damage(self) -> str | None:
         return self._clip.damage
 
+    @property
+    def end(self) -> float | None:
+        return self._end
+
     def __iter__(self) -> Iterator[ClipFrame]:
-        return ahead(self._clip)
+        with closing(ahead(self._clip)) as frames:
+            for frame in frames:
+                if self.limit_sec is not None and frame.at >= self.limit_sec:
+                    self._end = self.limit_sec
+                    return
+                yield frame
+        if self.damage is None:
+            self._end = self._clip.info.seconds

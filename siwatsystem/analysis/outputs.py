@@ -53,9 +53,13 @@ class Outputs:
                 self._picture.unlink(missing_ok=True)
                 self._picture_damage = f"{self._picture.name} was not written: {error.strerror}"
 
-    def close(self, whole: bool) -> None:
-        """Finish the files. The film of a `whole` recording lasts as long as the recording."""
+    def close(self) -> list[Path]:
+        """Finish the files, and name them. A film lasts as long as its material did."""
         self._lines.close()
-        info = self._material.info
+        made = [self._lines.path]
         if self._film is not None:
-            self._film.close(info.seconds if whole and info is not None else None)
+            self._film.close(self._material.end)
+            made.append(self._film.path)
+        elif self._picture is not None and self._picture.exists():
+            made.append(self._picture)
+        return made

@@ -1,0 +1,144 @@
+"""A pipeline over one material after the other: everything counted, annotated and written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from siwatsystem.analysis import plots, summary
+from siwatsystem.analysis.actions import Actions
+from siwatsystem.analysis.analysis import Analysed, analyse
+from siwatsystem.analysis.material import Material
+from siwatsystem.analysis.outputs import Outputs
+from siwatsystem.analysis.tally import Tally
+from siwatsystem.frames import Image
+from siwatsystem.overlay import annotate
+from siwatsystem.pipeline.events import EventContext
+from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.node import Node
+from siwatsystem.pipeline.zones import Corner, in_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is wanted of a run."""
+
+    output: Path | None = None
+    """Folder for lines, film, summary and plots; None writes nothing."""
+    video: bool = True
+    stop_on: frozenset[str] = frozenset()
+    """Classes that end the run when one is seen, or said by a branch."""
+    limit_sec: float | None = None
+    """Seconds of material (of a camera: of time) after which the run ends."""
+    show: bool = False
+    """Whether `Watch` needs annotated frames."""
+
+
+Watch = Callable[[Analysed, Image | None], bool]
+"""Given every result and, where there is one, its annotated frame; says whether to go on."""
+
+
+class Run:
+    """One pipeline's run. `stopped` is asked after each frame, `watch` sees all of them."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        actions: Actions,
+        context: EventContext,
+        plan: Plan,
+        stopped: Callable[[], bool],
+        watch: Watch,
+    ) -> None:
+        self.tally = Tally()
+        self.problems: list[str] = []
+        """What was damaged or could not be written, in words."""
+        self.written: list[Path] = []
+        self.ended: str | None = None
+        """Why the run ended before its material did."""
+        for node in pipeline.spec.pipeline.walk():
+            self.tally.outcomes[node.model_id].clear()  # in the archive's order, also what never runs
+        self._pipeline = pipeline
+        self._actions = actions
+        self._context = context
+        self._plan = plan
+        self._stopped = stopped
+        self._watch = watch
+
+    def over(self, material: Material, name: str) -> None:
+        """Analyse one material; its files are called `name`. Raises StreamError, OSError."""
+        plan = self._plan
+        self.tally.begin()
+        if plan.limit_sec is not None:
+            material.limit_sec = plan.limit_sec - self.tally.seconds
+            if material.limit_sec <= 0:
+                self.ended = f"limit of {plan.limit_sec:g} s reached"
+                return
+        outputs = None if plan.output is None else Outputs(plan.output, name, material, plan.video)
+        try:
+            self._frames(material, outputs)
+        finally:
+            if outputs is not None:
+                self.written += outputs.close()
+                self.problems += outputs.damage
+        if material.damage is not None:
+            self.problems.append(f"{material.name}: {material.damage}")
+        self.tally.end(material.end)
+
+    def finish(self, sources: Sequence[str], name: str, wall_sec: float) -> dict[str, object]:
+        """Write summary and plots, as `name`; returns the summary. What cannot be written is a problem."""
+        for failure, count in self.tally.failures.most_common():
+            self.problems.append(f"the pipeline failed on {count} of {self.tally.frames} frames: {failure}")
+        folder = self._plan.output
+        if folder is not None:
+            try:
+                self.written += plots.plots(self.tally, folder, name)
+                path = folder / f"{name}.summary.json"
+                summary.write(summary.summary(self.tally, sources, wall_sec, self.problems), path)
+                self.written.append(path)
+            except OSError as error:
+                self.problems.append(f"{folder}: {error.strerror or error}, the summary is not complete")
+        return summary.summary(self.tally, sources, wall_sec, self.problems)
+
+    def _frames(self, material: Material, outputs: Outputs | None) -> None:
+        pictures = self._plan.show or (outputs is not None and outputs.wants_pictures)
+        for analysed in analyse(material, self._pipeline, self._actions, self._context):
+            self.tally.add(analysed)
+            canvas = self._annotated(analysed) if pictures else None
+            if outputs is not None:
+                outputs.add(analysed, canvas)
+            going_on = self._watch(analysed, canvas)
+            seen = [name for name in sorted(self._plan.stop_on) if analysed.shows(name)]
+            if seen:
+                self.ended = f"{' and '.join(seen)} seen at {clock(analysed.frame.at)}"
+            elif not going_on or self._stopped():
+                self.ended = "stopped"
+            if self.ended is not None:
+                return
+
+    def _annotated(self, analysed: Analysed) -> Image:
+        image = analysed.frame.image
+        height, width = image.shape[:2]
+        zones = [in_pixels(zone, width, height) for zone in zones_of(self._pipeline.spec.pipeline)]
+        return annotate(image, analysed.events, analysed.boxes, zones, self._counters(analysed))
+
+    def _counters(self, analysed: Analysed) -> list[str]:
+        """When it is, and by class how many there are and were."""
+        lines = [f"{clock(analysed.frame.at)}  frame {analysed.frame.index}"]
+        for name in sorted(self.tally.boxes):
+            distinct = self.tally.objects(name)
+            more = "" if distinct is None else f", {distinct} in all"
+            lines.append(f"{name}: {self.tally.now[name]}{more}")
+        return lines
+
+
+def zones_of(root: Node) -> list[tuple[Corner, ...]]:
+    """The zones of nodes that look at the whole picture."""
+    found = [] if root.tracking is None or root.tracking.zone is None else [tuple(root.tracking.zone)]
+    return found + [zone for branch in root.branches if not branch.crop for zone in zones_of(branch)]
+
+
+def clock(seconds: float) -> str:
+    """`0:07.2`, `1:02:03.0`."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
