@@ -244,3 +244,59 @@ def test_the_schema_names_every_key_of_the_file() -> None:
     keys = set(schema["$defs"]["Node"]["properties"])
     assert {"modelId", "minResultConfidence", "parallelActions", "resizeTarget"} <= keys
     assert all(field.get("description") for field in schema["$defs"]["Node"]["properties"].values())
+
+
+def test_a_zone_without_an_inside_is_an_error_and_mixed_units_a_warning() -> None:
+    bow = [[0, 0], [1, 1], [1, 0], [0, 1]]
+    found = problems({"pipeline": node(tracking={"zone": bow})})
+    assert "crosses itself" in found["pipeline.tracking.zone"]
+    found = problems({"pipeline": node(branches=[node(modelId="b", tracking={"zone": [[0, 0]] * 3})])})
+    assert "has no area" in found["pipeline.branches[0].tracking.zone"]
+    mixed = parse({"pipeline": node(tracking={"zone": [[0, 0.5], [300, 0], [300, 200]]})})
+    assert any(text.startswith("pipeline.tracking.zone: mixes fractions") for text in warnings_of(mixed))
+
+
+@pytest.mark.parametrize(
+    ("waits", "place", "words"),
+    [
+        ("b", "pipeline.branches[0]", "is this node itself"),
+        ("a", "pipeline.branches[0]", "each would wait for the other for ever"),
+        ("d", "pipeline.branches[0]", "is no branch of this node, but of another"),
+        ("e", "pipeline.branches[0]", "is no branch of this node (its branches: c)"),
+        ("a", "pipeline", "is this node itself"),
+        ("b", "pipeline.branches[0].branches[0]", "each would wait for the other for ever"),
+    ],
+)
+def test_waiting_in_a_circle_is_told_in_plain_words(waits: str, place: str, words: str) -> None:
+    """Below waits for nothing above, so that a circle can only begin with one of these."""
+    action = {
+        "type": "postgresql_update_combined",
+        "table": "t",
+        "key_field": "k",
+        "fields": {"x": 1},
+        "waitForBranches": [waits],
+    }
+    inner = node(modelId="c")
+    below = node(modelId="b", branches=[inner])
+    root = node(branches=[below, node(modelId="d")])
+    holder = {"pipeline": root, "pipeline.branches[0]": below}.get(place, inner)
+    holder["parallelActions"] = [action]
+    found = problems({"pipeline": root, "postgresql": "embedded"})
+    assert set(found) == {f"{place}.parallelActions[0].waitForBranches[0]"}
+    assert words in found[f"{place}.parallelActions[0].waitForBranches[0]"]
+
+
+def test_remarks_and_the_schema_are_no_unknown_keys() -> None:
+    notes = {"//": "a remark", "// zone": ["any", {"value": 1}], "//x": None}
+    action = {"type": "redis_publish", "channel": "c", "message": "m", "//": "why"}
+    data = {
+        "$schema": "./pipeline.schema.json",
+        **notes,
+        "redis": {"host": "h", "port": 1, "//": "ours"},
+        "pipeline": node(actions=[action], tracking={"enabled": False, **notes}, **notes),
+    }
+    assert warnings_of(parse(data)) == []
+    assert warnings_of(parse({"pipeline": node(schema=1, **{"/": 2})})) == [
+        "pipeline.schema: unknown key",
+        "pipeline./: unknown key",
+    ]
