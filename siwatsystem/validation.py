@@ -133,14 +133,18 @@ def _unloadable(found: Examination, spec: PipelineSpec, read_model: ReadModel) -
         return problems
     for step in steps(spec.pipeline):
         file = step.node.model_file
-        if not file or not (found.folder / file).exists():
-            continue  # told already
+        if not _is_there(found, file):
+            continue  # told already; and a path that leads out of the archive is not followed
         if file not in found.models:
             found.models[file] = _facts(found.folder / file, read_model)
         facts = found.models[file]
         if isinstance(facts, str):
             problems.append(Problem(json_path((*step.path, "modelFile")), facts))
     return problems
+
+
+def _is_there(found: Examination, file: str) -> bool:
+    return any(entry.name == file or entry.name.startswith(f"{file}/") for entry in found.entries)
 
 
 def _facts(path: Path, read_model: ReadModel) -> Metadata | str:
