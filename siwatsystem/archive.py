@@ -1,7 +1,7 @@
 """Archives (`.mpta`): a zip from outside, opened without trusting a byte of it.
 
-Entries are refused, never rewritten; only what pipeline.json names and `tests/` leaves the zip; the
-folder appears whole or not at all.
+Entries are refused, never rewritten; only what pipeline.json names and `tests/` leaves the zip, or all
+of a signed one, because its signature is over all; the folder appears whole or not at all.
 """
 
 import errno
@@ -23,6 +23,7 @@ from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelInvalid, ModelRefused
 
 PIPELINE = "pipeline.json"
+SIGNATURE = "signature.json"
 MAX_PIPELINE_BYTES = 4 << 20
 MAX_NAME_BYTES = 255
 """Of one component of a path, as file systems have it."""
@@ -56,9 +57,10 @@ class Survey:
     pipeline: bytes | None
 
 
-def extract(zip_path: Path, into: Path, limits: ModelSettings) -> Path:
+def extract(zip_path: Path, into: Path, limits: ModelSettings, whole: bool = False) -> Path:
     """Unpack the archive `zip_path` as the folder `into`, which holds pipeline.json afterwards.
 
+    `whole`: also what no worker needs.
     `into` must not exist, or be empty; it appears at once and complete. Returns `into`. Raises
     ModelRefused for what could do harm, ModelInvalid for what is no archive (both name the entry),
     FileExistsError, OSError when the disk is full.
@@ -69,7 +71,7 @@ def extract(zip_path: Path, into: Path, limits: ModelSettings) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=into.parent))
     try:
         with zip_path.open("rb") as file:
-            _unpack(file, temporary, limits)
+            _unpack(file, temporary, limits, whole)
         temporary.chmod(0o755)
         _sync(temporary)
         temporary.rename(into)
@@ -114,7 +116,7 @@ def files_of(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
+def _unpack(file: BinaryIO, into: Path, limits: ModelSettings, whole: bool) -> None:
     _check_directory(file, limits)
     with _damage_told(), zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
@@ -122,10 +124,13 @@ def _unpack(file: BinaryIO, into: Path, limits: ModelSettings) -> None:
             raise ModelRefused(trouble)
         top = _top(entries)
         wanted = _wanted(parse_json(archive.read(_pipeline_entry(entries, top))))
+        whole = whole or any(entry.filename == top + SIGNATURE for entry in entries)
         left = limits.max_unpacked_mb << 20
         for entry in entries:
             name = entry.filename.removeprefix(top)
-            if not entry.is_dir() and entry.filename.startswith(top) and _is_wanted(name, wanted):
+            if entry.is_dir() or not entry.filename.startswith(top):
+                continue
+            if whole or _is_wanted(name, wanted):
                 left -= _copy(archive, entry, into / name, left, limits)
 
 

@@ -91,6 +91,11 @@ class ModelSettings(Section):
     """Hosts that archives may be fetched from; empty allows all but link-local addresses."""
     allow_file: bool = False
     """Whether a `modelUrl` may be a `file://` address."""
+    trusted_keys: tuple[str, ...] = ()
+    """Public keys (base64, or files that hold one) whose signatures count; once there is one, an archive
+    that another key signed is refused. `siwat mpta keygen` makes them."""
+    run_tests: bool = False
+    """Whether an archive must pass its own `tests/expected.json` before it is used."""
 
 
 class RuntimeSettings(Section):
@@ -244,7 +249,7 @@ class Settings(BaseSettings):
     shutdown_timeout_sec: Seconds = 6.0
     """Deadline for ending once told to."""
     require_signature: bool = False
-    """Whether archives must be signed. There is no signing yet: true refuses every archive."""
+    """Whether archives must be signed, with one of `models.trusted_keys`. A bare model file cannot be."""
     control_token: SecretStr | None = None
     """Token that commands need; without one the worker listens on loopback."""
     view_token: SecretStr | None = None

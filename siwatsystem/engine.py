@@ -12,12 +12,13 @@ from siwatsystem.actions.base import Problem
 from siwatsystem.actions.outbox import Outbox
 from siwatsystem.config import Settings
 from siwatsystem.embedded.servers import EmbeddedServers
-from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
 from siwatsystem.model_registry import ModelRegistry, set_default_registry
 from siwatsystem.mpta_manager import ArchiveStore, set_default_store
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
+from siwatsystem.signatures import Trust
+from siwatsystem.signing_keys import read_trusted
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,10 @@ class Engine:
         self._opening = threading.Semaphore(OPENED_AT_A_TIME)
 
     def start(self) -> None:
-        """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them."""
+        """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them, and
+        for a trusted key that is none."""
         settings, folder = self._settings, self._settings.data_dir
+        self._trust = Trust(read_trusted(settings.models.trusted_keys), settings.require_signature)
         self.embedded = EmbeddedServers(
             folder,
             redis_port=settings.embedded.redis_port,
@@ -56,10 +59,12 @@ class Engine:
 
     def open(self, key: PipelineKey) -> Pipeline:
         """Fetch, check and load an archive. Raises ModelError."""
-        if self._settings.require_signature:
-            raise ModelRefused("require_signature is set, and this version cannot check signatures")
         folder = self.archives.get(key.model_id, key.url, _user(key))
         with self._opening:
+            # Right before it is loaded: what was changed on the disk since it was fetched is seen too.
+            signature = self._trust.check(folder)
+            if signature.kind != "unsigned":
+                log.info("model %s is %s", key.model_id, signature)
             opened = open_pipeline(folder, self.registry, self.outbox, self._branches, self._settings.runtime)
         with self._lock:
             self._open[id(opened.pipeline)] = opened
