@@ -14,6 +14,8 @@ from siwatsystem.runtime.openvino import configuration, reason, sides_of, with_p
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 
+MOST_AT_ONCE = 16
+"""Pictures in one call, a bound on the memory that it takes."""
 _AFTER_LAST_LINEAR = {"Result", "Softmax", "Add", "Convert", "Multiply"}
 """What exporters and readers leave between a network's last linear layer and its output: a bias and
 its factor, changes of type."""
@@ -44,7 +46,9 @@ class OpenVINOEncoder:
             if cut:
                 network = _cut(network, model.name)
             _check(network, model.name)
-            network.reshape([1, 3, *taken.size])
+            # A network exported for one picture may have that number anywhere in its graph.
+            self._batch = MOST_AT_ONCE if sides_of(network.inputs[0])[:1] == [-1] else 1
+            network.reshape([-1 if self._batch > 1 else 1, 3, *taken.size])
             prepared = with_preparation(network, taken.mean, taken.std)
             compiled = core.compile_model(prepared, "CPU", configuration(settings, precision))
         except RuntimeError as error:
@@ -53,8 +57,9 @@ class OpenVINOEncoder:
 
     def features(self, batch: Image) -> Floats:
         """N × D for N pictures of the input's size. Raises RuntimeError where OpenVINO fails."""
-        rows = [self._request.infer({0: one[None]}, share_inputs=True)[0] for one in batch]
-        return np.concatenate(rows).astype(np.float32, copy=False)
+        parts = [batch[start : start + self._batch] for start in range(0, len(batch), self._batch)]
+        rows = [self._request.infer({0: part}, share_inputs=True)[0] for part in parts]
+        return np.concatenate(rows)
 
     def close(self) -> None:
         self._request = None

@@ -14,6 +14,7 @@ from siwatsystem.errors import ModelInvalid, ModelRefused
 from siwatsystem.frames import Image
 from siwatsystem.runtime import auto, export_cache
 from siwatsystem.runtime.encoder import IMAGENET_MEAN, IMAGENET_STD, stretched, unit_rows
+from siwatsystem.runtime.openvino_encoder import MOST_AT_ONCE
 from tests.nets import Nets
 
 ONNX = RuntimeSettings(device="cpu", backend="onnx")
@@ -75,7 +76,11 @@ def test_features_are_the_input_of_the_last_linear_layer(
     assert likeness[~np.eye(len(pictures), dtype=bool)].max() < 0.999
 
 
-def tiny(folder: Path, change: Callable[[Any], None] = lambda _: None, **metadata: str) -> Path:
+def unchanged(_: Any) -> None:
+    pass
+
+
+def tiny(folder: Path, change: Callable[[Any], None] = unchanged, **metadata: str) -> Path:
     """An encoder in ONNX whose three features are the means of the normalised planes."""
     graph = helper.make_graph(
         [
@@ -109,13 +114,23 @@ def tiny(folder: Path, change: Callable[[Any], None] = lambda _: None, **metadat
 def test_an_encoder_of_its_own_is_normalised_as_stated(
     tmp_path: Path, settings: RuntimeSettings, metadata: dict[str, str], mean: Any, std: Any
 ):
-    encoder = auto.load_encoder(tiny(tmp_path, **metadata), settings, "exact", tmp_path)
+    encoder = auto.load_encoder(tiny(tmp_path, unchanged, **metadata), settings, "exact", tmp_path)
     assert encoder.input.size == (32, 16)
     blue_green_red = np.full((5, 9, 3), (10, 100, 200), np.uint8)
     row = encoder.features(stretched([blue_green_red], encoder.input.size))[0]
     encoder.close()
     expected = (np.array([200, 100, 10]) / 255 - mean) / std
     assert row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", [ONNX, OPENVINO], ids=lambda settings: settings.backend)
+def test_more_pictures_than_one_call_takes_each_get_their_row(tmp_path: Path, settings: RuntimeSettings):
+    encoder = auto.load_encoder(tiny(tmp_path, task="reid"), settings, "exact", tmp_path)
+    reds = np.arange(MOST_AT_ONCE * 2 + 3)
+    batch = np.zeros((len(reds), *encoder.input.size, 3), np.uint8)
+    batch[..., 2] = reds[:, None, None]
+    assert encoder.features(batch)[:, 0] * 255 == pytest.approx(reds, abs=1e-3)
+    encoder.close()
 
 
 def open_size(model: Any) -> None:
@@ -149,9 +164,9 @@ def grey(model: Any) -> None:
         (second_output, {}, "one output"),
         (open_size, {}, "names none"),
         (grey, {}, "no 1×3×H×W picture"),
-        (lambda _: None, {"mean": "[1, 2]"}, "not one number per channel"),
-        (lambda _: None, {"mean": "red"}, "not one number per channel"),
-        (lambda _: None, {"std": "[1, 0, 1]"}, "deviation of 0"),
+        (unchanged, {"mean": "[1, 2]"}, "not one number per channel"),
+        (unchanged, {"mean": "red"}, "not one number per channel"),
+        (unchanged, {"std": "[1, 0, 1]"}, "deviation of 0"),
         (open_size, {"imgsz": "[48, 100000]"}, "not a height and a width"),
     ],
 )
