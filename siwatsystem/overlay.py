@@ -110,9 +110,9 @@ class _Pen:
         cv2.polylines(self.canvas, [polygon], True, colour, max(1, round(2 * self._scale)), cv2.LINE_AA)
 
     def note(self, xyxy: "Xyxy", lines: Sequence[str]) -> None:
-        """What is said of a box, inside its lower left corner: there nothing else is written."""
+        """What is said of a box, below it, where it hides nothing of it."""
         if lines:
-            self._tag(round(xyxy[0]), round(xyxy[3]) - self._height(len(lines)), lines, DARK, PANEL_OPACITY)
+            self._tag(round(xyxy[0]), round(xyxy[3]) + self._pad, lines, DARK, PANEL_OPACITY)
 
     def panel(self, lines: Sequence[str]) -> None:
         self._tag(2 * self._pad, 2 * self._pad, lines, DARK, PANEL_OPACITY)

@@ -1,5 +1,6 @@
 """A camera as material: its newest frame each time, until it is told to end or the camera is gone."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from siwatsystem.streams.pool import SourcePool
 from siwatsystem.streams.source import Source
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.streams.thinning import Thinning
+
+log = logging.getLogger(__name__)
 
 _LOOK_SEC = 0.1
 
@@ -43,7 +46,7 @@ class Camera:
         self.began_at = time.time()
 
     def __iter__(self) -> Iterator[ClipFrame]:
-        pool = SourcePool(self._settings, lambda _: None)
+        pool = SourcePool(self._settings, self._changed)
         source = pool.acquire(self._spec)
         try:
             yield from self._frames(source)
@@ -68,6 +71,10 @@ class Camera:
             if self._thinning.takes(at, count):
                 yield ClipFrame(frame.image, at, sequence - 1)
             count += 1
+
+    def _changed(self, source: Source) -> None:
+        if source.frames and source.error is not None:
+            log.warning("%s: %s, trying again", self.name, source.error.message)
 
     def _over(self, first: float | None) -> bool:
         return first is not None and self.limit_sec is not None and time.monotonic() - first >= self.limit_sec

@@ -87,7 +87,7 @@ def _detections(tally: Tally) -> Any:
         axis.set_title(name if distinct is None else f"{name} – {distinct} in all", fontsize=11)
         axis.set_ylim(0, max(counts) * 1.15 + 0.1)
         axis.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-        axis.set_xlim(0, max(edges[-1], BIN_SEC))
+        axis.set_xlim(0, max(tally.seconds, BIN_SEC))
         axis.set_ylabel("at a time")
     axes[-1].set_xlabel("seconds")
     figure.suptitle("Detections over time", x=0.01, ha="left", fontweight="bold")
@@ -120,7 +120,7 @@ def _histogram(axis: Any, classes: Mapping[str, Counter[int]]) -> None:
         axis.bar(edges, counts, 1 / CONFIDENCES, base, align="edge", color=colour, label=label, alpha=0.85)
         base = [below + count for below, count in zip(base, counts, strict=True)]
     axis.set_xlim(0, 1)
-    axis.set_ylabel("frames")
+    axis.set_ylabel("times")
     axis.legend(loc="upper left", fontsize=9)
 
 
@@ -136,7 +136,7 @@ def _timing(tally: Tally) -> Any:
         median, runs = sorted(values)[len(values) // 2], len(values)
         axis.annotate(
             f"{name}: {median:.1f} ms, {runs} runs",
-            (0.0, number + 1.36),
+            (0.0, number + 0.64),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
             textcoords="offset points",
@@ -145,7 +145,6 @@ def _timing(tally: Tally) -> Any:
         )
     axis.set_yticks([])
     axis.set_ylim(len(names) + 0.6, 0.4)
-    axis.invert_yaxis()
     axis.set_xlim(left=0)
     axis.set_xlabel("milliseconds (box: middle half, whiskers: 5–95 %)")
     figure.suptitle("Time per node", x=0.01, ha="left", fontweight="bold")

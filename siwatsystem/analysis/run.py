@@ -91,12 +91,14 @@ class Run:
         folder = self._plan.output
         if folder is not None:
             try:
-                self.written += plots.plots(self.tally, folder, name)
                 path = folder / f"{name}.summary.json"
                 summary.write(summary.summary(self.tally, sources, wall_sec, self.problems), path)
                 self.written.append(path)
+                self.written += plots.plots(self.tally, folder, name)
             except OSError as error:
-                self.problems.append(f"{folder}: {error.strerror or error}, the summary is not complete")
+                self.problems.append(
+                    f"{folder}: {error.strerror or error}, summary and plots are not complete"
+                )
         return summary.summary(self.tally, sources, wall_sec, self.problems)
 
     def _frames(self, material: Material, outputs: Outputs | None) -> None:

@@ -1,5 +1,6 @@
 """`siwat run`: an archive over a file, a folder, a camera or a webcam, to see what it does."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -56,26 +57,17 @@ def run(
     for name, value in (("--fps", fps), ("--every", every), ("--limit", limit), ("--snapshot", snapshot)):
         if value is not None and not 0 < value < float("inf"):
             console.leave(f"{name} {value:g}: must be above 0", 2)
+    # OpenCV has a lot to say about a webcam that is not there.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # Decoders and runtimes are loaded by whoever runs something, not by every command.
     from siwatsystem.analysis.run import Plan
     from siwatsystem.commands.run_wiring import Wanted, execute
 
     plan = Plan(output, video, frozenset(stop_on or ()), limit, show)
     names = tuple(name for one in classes.split(",") if (name := one.strip()))
-    wanted = Wanted(
-        archive,
-        source,
-        plan,
-        names,
-        fps,
-        every,
-        trace,
-        actions,
-        precision,
-        as_json,
-        display,
-        session,
-        snapshot,
+    asked = Wanted(
+        *(archive, source, plan, names, fps, every, trace, actions),
+        *(precision, as_json, display, session, snapshot),
     )
     with console.told():
         status = execute(asked)

@@ -14,6 +14,8 @@ from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.run import clock
 from siwatsystem.logs import redact
 
+_FILE_COLUMNS = 120
+
 
 class Report(logging.Handler):
     """Prints while a run goes on; as a log handler each line once. A context manager."""
@@ -42,6 +44,8 @@ class Report(logging.Handler):
 
     def __enter__(self) -> "Report":
         logging.basicConfig(level=logging.WARNING, handlers=[self], force=True)
+        # What a camera does is told where it matters.
+        logging.getLogger("siwatsystem.streams.source").setLevel(logging.ERROR)
         self._progress.start()
         return self
 
@@ -85,6 +89,8 @@ class Report(logging.Handler):
 def show(found: Mapping[str, Any], mode: str, ended: str | None, written: Sequence[Path]) -> None:
     """The summary as tables on stdout."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_FILE_COLUMNS)
     seconds, wall = found["seconds"], found["wallSeconds"]
     console.print(
         f"\n[bold]{', '.join(found['sources'][:3])}{' …' if len(found['sources']) > 3 else ''}[/]: "
@@ -123,7 +129,7 @@ def _nodes(nodes: Mapping[str, Any]) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(first, overflow="fold")
     for name in others:
         table.add_column(name, justify="left" if name == "said" else "right", overflow="fold")

@@ -24,7 +24,7 @@ from siwatsystem.analysis.window import Window, trouble
 from siwatsystem.commands import console
 from siwatsystem.commands.run_report import Report, show
 from siwatsystem.config import PrecisionSetting, Settings, load_settings
-from siwatsystem.errors import InvalidSetting, StreamError
+from siwatsystem.errors import InvalidSetting, ModelError, StreamError
 from siwatsystem.frames import Image
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
@@ -181,6 +181,10 @@ def _pipeline(wanted: Wanted, settings: Settings, actions: Actions) -> Generator
         for problem in error.problems:
             typer.echo(f"siwat: {problem}", err=True)
         raise typer.Exit(1) from None
+    except ModelError as error:
+        archives.close()
+        name = wanted.archive.name
+        raise error if name in error.message else type(error)(f"{name}: {error.message}") from None
     except BaseException:
         archives.close()
         raise
