@@ -21,6 +21,10 @@ SAME_THING = 0.5
 """Overlap (IoU) from which boxes of different classes may be one thing whose class flickers."""
 LEAST_INSIDE = 0.05
 """Share of where a track is expected that must lie in the picture."""
+MOSTLY_INSIDE = 0.5
+"""The same, for overlap to speak for a match."""
+LEAVING_COST = 6.0
+"""Added for the share of where a track is expected that lies outside."""
 LOOKS_WEIGHT = 20.0
 """Cost per difference of cosine similarity from `appearance_thresh`."""
 LOOKS_AT_MOST = 8.0
@@ -66,7 +70,9 @@ def _costs(
     doubts = np.array([track.motion.doubts for track in tracks], np.float64)
     seen = np.array([box.xyxy for box in boxes], np.float64)
     overlap = overlaps(predicted, seen)
-    cost, off = costs(predicted, doubts, seen, overlap)
+    # Where a track is about to be gone, a box that comes in at the same edge may well overlap it.
+    cost, off = costs(predicted, doubts, seen, np.where(inside[:, None] < MOSTLY_INSIDE, 0.0, overlap))
+    cost += LEAVING_COST * (1 - inside)[:, None]
     names = np.array([box.class_name for box in boxes])
     other = names[None, :] != np.array([track.class_name for track in tracks])[:, None]
     cost[other] += OTHER_CLASS_COST

@@ -58,7 +58,7 @@ HALF = 0.8
 """Share of a box inside another of its class above which it takes longer to be believed."""
 HALF_SIGHTINGS = 2
 """How many more sightings that takes."""
-UNCONFIRMED_SEC = 1.0
+UNCONFIRMED_SEC = 0.2
 """How long a track that is not believed yet is kept unseen."""
 FRAMES_MISSED = 1
 """Frames that a track outlasts unseen, however far apart they are,"""
