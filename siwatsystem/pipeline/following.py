@@ -25,7 +25,7 @@ class Track:
     subject: Subject = field(default_factory=Subject)
     """The object that it shows; a car and its front are one."""
     tracker_id: int | None = None
-    """The id that is told; None until the track is confirmed and was in the zone, if there is one."""
+    """The id that is told; None until the track is confirmed and stable (in the zone, if there is one)."""
     confirmed: bool = False
     streak: int = 0
     """Consecutive analysed frames in the zone."""
@@ -121,10 +121,10 @@ class Follower:
             track = self._tracks.setdefault(sighting.track, Track())
             track.confirmed = sighting.confirmed
             self._step(track, box, zone is None or stands_in(box, zone), frame)
-            if track.confirmed and track.tracker_id is None and track.streak:
-                self._told += 1
-                track.tracker_id = self._told
             if box.confidence >= least:
+                if track.confirmed and track.stable and track.tracker_id is None:
+                    self._told += 1
+                    track.tracker_id = self._told
                 known = replace(box, tracker_id=track.tracker_id)
                 seen.append(known)
                 tracks[known] = track
