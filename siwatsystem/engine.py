@@ -8,15 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from siwatsystem import archive_tests
 from siwatsystem.actions.base import Problem
 from siwatsystem.actions.outbox import Outbox
+from siwatsystem.archive_shelf import Copy
 from siwatsystem.config import Settings
 from siwatsystem.embedded.servers import EmbeddedServers
+from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
 from siwatsystem.model_registry import ModelRegistry, set_default_registry
 from siwatsystem.mpta_manager import ArchiveStore, set_default_store
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
+from siwatsystem.proofs import Proof, Proofs
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
 
@@ -36,6 +40,7 @@ class Engine:
         self._open: dict[int, OpenPipeline] = {}
         self._lock = threading.Lock()
         self._opening = threading.Semaphore(OPENED_AT_A_TIME)
+        self._closing = threading.Event()
 
     def start(self) -> None:
         """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them, and
@@ -52,23 +57,46 @@ class Engine:
         )
         self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
         set_default_store(self.archives)
+        self._proofs = Proofs(folder / "models" / ".tests")
         self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime")
         set_default_registry(self.registry)
         branches = max(4, os.cpu_count() or 1)
         self._branches = ThreadPoolExecutor(branches, thread_name_prefix="branch")
 
     def open(self, key: PipelineKey) -> Pipeline:
-        """Fetch, check and load an archive. Raises ModelError."""
-        folder = self.archives.get(key.model_id, key.url, _user(key))
+        """Fetch, check, load and, where set, test an archive. Raises ModelError, PipelineFailed."""
+        copy = self.archives.take(key.model_id, key.url, _user(key))
         with self._opening:
             # Right before it is loaded: what was changed on the disk since it was fetched is seen too.
-            signature = self._trust.check(folder)
+            signature = self._trust.check(copy.folder)
             if signature.kind != "unsigned":
                 log.info("model %s is %s", key.model_id, signature)
-            opened = open_pipeline(folder, self.registry, self.outbox, self._branches, self._settings.runtime)
+            opened = open_pipeline(
+                copy.folder, self.registry, self.outbox, self._branches, self._settings.runtime
+            )
+        try:
+            if self._settings.models.run_tests:
+                self._prove(copy, opened.pipeline)
+        except BaseException:
+            opened.close()
+            raise
         with self._lock:
             self._open[id(opened.pipeline)] = opened
         return opened.pipeline
+
+    def _prove(self, copy: Copy, pipeline: Pipeline) -> None:
+        """Let the archive pass its own tests. Raises ModelRefused where one fails."""
+        proof = self._proofs.find(copy.digest, pipeline)
+        if proof is None:
+            report = archive_tests.run(pipeline, copy.folder, self._branches, stopped=self._closing.is_set)
+            proof = Proof(len(report.results), report.first_failure)
+            self._proofs.keep(copy.digest, pipeline, proof)
+            done = "failed" if proof.failure else f"passed {proof.cases}"
+            log.info("%s: tests of the archive: %s", pipeline.spec.pipeline.model_id, done)
+        if proof.failure is not None:
+            raise ModelRefused(f"the archive fails its own tests: {proof.failure}")
+        if not proof.cases:
+            log.warning("%s: the archive has no tests", pipeline.spec.pipeline.model_id)
 
     def close_pipeline(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
         """Give back what `open` took, also where it failed (`pipeline` is None then)."""
@@ -81,6 +109,7 @@ class Engine:
 
     def close(self, timeout: float) -> None:
         """End everything within about `timeout` seconds; what was accepted stays on disk."""
+        self._closing.set()
         with self._lock:
             opened = list(self._open.values())
             self._open.clear()

@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import mpta_init, mpta_inspect, mpta_pack, mpta_sign, mpta_validate
+from siwatsystem.commands import mpta_init, mpta_inspect, mpta_pack, mpta_sign, mpta_test, mpta_validate
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Make, check and show archives (.mpta)."
@@ -13,6 +13,7 @@ app.command("init")(mpta_init.init)
 app.command("validate")(mpta_validate.validate)
 app.command("inspect")(mpta_inspect.show)
 app.command("pack")(mpta_pack.pack)
+app.command("test")(mpta_test.prove)
 app.command("keygen")(mpta_sign.keygen)
 app.command("sign")(mpta_sign.sign)
 app.command("verify")(mpta_sign.verify)
