@@ -6,3 +6,4 @@ TRAINING = range(1_000_000, 1_001_100)
 VALIDATION = range(2_000_000, 2_000_120)
 EVALUATION = range(3_000_000, 3_001_000)
 CLIPS = {"dusk-visit": 4_000_001, "morning-rush": 4_000_002, "rainy-night": 4_000_003}
+TRAFFIC = range(5_000_000, 5_001_000)
