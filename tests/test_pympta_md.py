@@ -12,8 +12,9 @@ from siwatsystem.actions.registry import KINDS
 from siwatsystem.detections import Detection
 from siwatsystem.pipeline.checks import CONTEXT
 from siwatsystem.pipeline.events import BranchResult, Event
-from siwatsystem.pipeline.node import Node, Tracking
+from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.spec import PipelineSpec, parse
+from siwatsystem.pipeline.tracking import TrackerConfig, Tracking, Voting
 from siwatsystem.pipeline.warnings import warnings_of
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,8 @@ def as_pipeline(example: dict[str, Any]) -> PipelineSpec | None:
     }
     if "method" in example:
         return parse({"pipeline": node | {"tracking": example}})
+    if "minVotes" in example:
+        return parse({"pipeline": node | {"voting": example}})
     if "type" in example:
         waits = [{**node, "modelId": name} for name in example.get("waitForBranches", [])]
         return parse({"pipeline": node | {"branches": waits, "parallelActions": [example]}, **SERVERS})
@@ -83,6 +86,8 @@ def test_there_is_an_example_of_everything() -> None:
 def test_the_tables_name_every_key() -> None:
     assert keys("Nodes") == aliases(Node)
     assert keys("Tracking") == aliases(Tracking)
+    assert keys("The tracker's parameters") == aliases(TrackerConfig)
+    assert keys("Voting") == aliases(Voting)
     assert keys("Servers") == aliases(PipelineSpec) - {"pipeline"}
 
 
