@@ -77,7 +77,9 @@ def traffic(seed: int, seconds: float = 60.0) -> list[Drive]:
     return drives
 
 
-def frames(seed: int, fps: float, seconds: float = 60.0) -> Iterator[tuple[float, list[Detection], list[int | None]]]:
+def frames(
+    seed: int, fps: float, seconds: float = 60.0
+) -> Iterator[tuple[float, list[Detection], list[int | None]]]:
     """Frame by frame: the time, boxes in any order, and whose they are (None: nobody's).
 
     A car that could be seen and was not found is given as a number past the end of the boxes.
@@ -120,9 +122,8 @@ def idf1(frames: Sequence[tuple[Sequence[int | None], Sequence[int | None]]]) ->
     for whose, tracks in frames:
         true += sum(one is not None for one in whose)
         given += sum(track is not None for track in tracks)
-        together.update(
-            (one, track) for one, track in zip(whose, tracks) if one is not None and track is not None
-        )
+        pairs = zip(whose, tracks, strict=False)
+        together.update((one, track) for one, track in pairs if one is not None and track is not None)
     people, numbers = sorted({a for a, _ in together}), sorted({b for _, b in together})
     counts = np.array([[together[a, b] for b in numbers] for a in people])
     rows, columns = linear_sum_assignment(-counts)

@@ -13,7 +13,7 @@ from siwatsystem.pipeline.tracklets import Tracklet
 
 Encode = Callable[[Sequence[Detection]], NDArray[np.float32]]
 
-BREAK_EVEN = 8.0
+BREAK_EVEN = 4.0
 """Cost at which a box is as likely a new object as the track's."""
 OTHER_CLASS_COST = 6.0
 """Added where box and track are of different classes."""
@@ -62,9 +62,7 @@ def match(
     return pairs
 
 
-def _costs(
-    boxes: Sequence[Detection], tracks: Sequence[Tracklet], edge: Xyxy
-) -> tuple[Array, Array]:
+def _costs(boxes: Sequence[Detection], tracks: Sequence[Tracklet], edge: Xyxy) -> tuple[Array, Array]:
     """By place, size and class: what each pair costs, and how far each box is off (tracks × boxes)."""
     predicted, inside = clipped(np.array([track.motion.box for track in tracks], np.float64), edge)
     doubts = np.array([track.motion.doubts for track in tracks], np.float64)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from siwatsystem.detections import Xyxy
 
-JITTER = 0.05
+JITTER = 0.04
 """Standard deviation of a box's centre and edges, in sizes of the box (its longer side)."""
-FIRST_SPEED = 1.5
+FIRST_SPEED = 1.2
 """Standard deviation of the speed of a box seen once, sizes per second."""
 RESTLESS = 1.2
 """How much the speed changes in a second, sizes per second."""
 GROWTH = 0.35
 """How much the logarithm of width and height changes in a second."""
-CUT = 0.35
+CUT = 0.1
 """Shift of the centre per change of the size's logarithm: what is hidden moves the rest's centre."""
 EDGE = 0.01
 """Share of the picture nearer to its edge than which a box touches it."""
