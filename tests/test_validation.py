@@ -1,4 +1,5 @@
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,19 @@ def test_a_model_outside_of_the_archive_is_not_looked_at(tmp_path: Path) -> None
     found = examine(folder(tmp_path, {"pipeline": NODE | {"modelFile": "../b.pt"}}))
     assert found.models == {}
     assert "is no path inside the archive" in told(found)[0]
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+    source = folder(tmp_path, {"pipeline": NODE})
+    (source / "tests").mkdir(mode=0)
+    user = os.geteuid()
+    if user == 0:  # may read everything, so somebody else tries
+        os.seteuid(65534)
+    try:
+        (only,) = told(examine(source))
+    finally:
+        os.seteuid(user)
+    assert "cannot be read (Permission denied)" in only
 
 
 def test_a_folder_of_something_else_is_told(tmp_path: Path) -> None:

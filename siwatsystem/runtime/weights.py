@@ -7,6 +7,7 @@ is refused and nothing of it has run.
 import math
 import pickle
 import pickletools
+import struct
 import tempfile
 import zipfile
 from pathlib import Path
@@ -58,6 +59,8 @@ def _load(tasks: Any, link: Path, name: str) -> Any:
                 f"{name} names something that is not part of a network: {_why(cause)}"
             ) from None
         raise ModelInvalid(f"{name} is no checkpoint of a network that can be served") from None
+    except struct.error:
+        raise ModelInvalid(f"{name} is no checkpoint, or was cut short") from None
     except (
         RuntimeError,
         ValueError,
@@ -68,6 +71,7 @@ def _load(tasks: Any, link: Path, name: str) -> Any:
         OSError,
         EOFError,
         AssertionError,
+        OverflowError,
         pickle.UnpicklingError,
     ) as error:
         raise ModelInvalid(f"{name} cannot be loaded ({type(error).__name__})") from None

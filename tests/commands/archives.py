@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner, Result
+
 from siwatsystem import archive
+from siwatsystem.__main__ import app
 from siwatsystem.config import ModelSettings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,22 +42,18 @@ def rewrite(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def mpta(
-    *arguments: str | Path,
-    cwd: Path | None = None,
-    stdin: str = "",
-    user: int | None = None,
-    env: Mapping[str, str] | None = None,
-    before: Sequence[str] = (),
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, stdin: str = "") -> Result:
+    """The command in this process, for what is the same in one of its own."""
+    return CliRunner().invoke(app, ["mpta", *map(str, arguments)], input=stdin)
+
+
+def mpta(*arguments: str | Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """The real command in a process of its own; `before` are lines of Python that it runs first."""
     code = "\n".join([*before, "from siwatsystem.__main__ import main", "main()"])
     return subprocess.run(
         [sys.executable, "-c", code, "mpta", *map(str, arguments)],
-        cwd=cwd or ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **(env or {})},
-        input=stdin,
-        user=user,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=110,

@@ -28,10 +28,11 @@ def test_an_engine_is_read_without_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.onnx", "a.engine", "a.xml", "a.txt"])
-def test_what_is_no_model_is_told_and_nothing_else_raised(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("junk", [b"junk", b"junk" * 9, b"", b"j\n", b"PK\3\4", b"\x8a\xff\xff\xff"])
+def test_what_is_no_model_is_told_and_nothing_else_raised(tmp_path: Path, name: str, junk: bytes) -> None:
     with pytest.raises(FileNotFoundError):
         read_facts(tmp_path / name)
-    (tmp_path / name).write_bytes(b"junk" * 9)
+    (tmp_path / name).write_bytes(junk)
     with pytest.raises((ModelInvalid, ModelRefused)):
         read_facts(tmp_path / name)
     (tmp_path / "folder").mkdir()
