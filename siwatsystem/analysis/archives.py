@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from siwatsystem import archive
@@ -12,6 +13,7 @@ from siwatsystem.config import Settings
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.pipeline.opening import BARE_SUFFIXES, SPEC_FILE, OpenPipeline, Outbox, open_pipeline
+from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.pipeline.spec import bare_model
 
 
@@ -29,16 +31,14 @@ class Archives:
         """The pipeline at `path`: an .mpta, a folder with pipeline.json, or weights, of which `classes`
         are kept (all by default). Blocks while models load. Raises ModelError."""
         folder = self._folder(path, classes)
-        opened = open_pipeline(folder, self._registry, outbox, self._threads, self._settings.runtime)
-        if classes and not path.is_dir():
-            names = list(opened.pipeline.models[opened.pipeline.spec.pipeline.model_id].names.values())
-            unknown = [name for name in classes if name not in names]
-            if unknown:
-                opened.close()
-                raise ModelInvalid(
-                    f"{path.name} has no class {', '.join(unknown)}; it has {', '.join(names)}"
-                )
-        return opened
+        try:
+            return open_pipeline(folder, self._registry, outbox, self._threads, self._settings.runtime)
+        except PipelineInvalid as error:
+            if not classes:
+                raise
+            # Of the pipeline.json that was made for it nobody knows.
+            told = "; ".join(str(replace(problem, path="")) for problem in error.problems)
+            raise ModelInvalid(f"{path.name}: {told}") from None
 
     def close(self) -> None:
         """Ends the runtimes; every pipeline must be closed."""

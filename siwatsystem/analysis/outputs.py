@@ -56,10 +56,7 @@ class Outputs:
     def close(self) -> list[Path]:
         """Finish the files, and name them. A film lasts as long as its material did."""
         self._lines.close()
-        made = [self._lines.path]
         if self._film is not None:
             self._film.close(self._material.end)
-            made.append(self._film.path)
-        elif self._picture is not None and self._picture.exists():
-            made.append(self._picture)
-        return made
+        pictures = self._picture if self._film is None else self._film.path
+        return [self._lines.path, *([pictures] if pictures is not None and pictures.exists() else [])]

@@ -128,7 +128,7 @@ class Run:
         lines = [f"{clock(analysed.frame.at)}  frame {analysed.frame.index}"]
         for name in sorted(self.tally.boxes):
             distinct = self.tally.objects(name)
-            more = "" if distinct is None else f", {distinct} in all"
+            more = "" if distinct is None else f" now, {distinct} in all"
             lines.append(f"{name}: {self.tally.now[name]}{more}")
         return lines
 

@@ -46,7 +46,7 @@ class Film:
         self._mux(frame)
 
     def close(self, end: float | None = None) -> None:
-        """Finish the film; its last picture stands until `end` seconds."""
+        """Finish the film; its last picture stands until `end` seconds. Without any there is no film."""
         if self._stream is not None:
             self._mux(None)
             if self._held is not None:
@@ -56,6 +56,9 @@ class Film:
             self._container.close()
         except (OSError, av.error.FFmpegError) as error:
             self._fail(error)
+        if self._stream is None:
+            self._partial.unlink(missing_ok=True)
+            return
         if self.damage is not None:
             cut_to_whole(self._partial)
         self._partial.replace(self.path)

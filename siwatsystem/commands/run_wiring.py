@@ -91,10 +91,12 @@ def execute(wanted: Wanted) -> int:
         run = Run(pipeline, actions, context, wanted.plan, stopped.is_set, watch)
         stack.enter_context(_interruptible(stopped))
         began = time.monotonic()
+        done: list[str] = []
         for name, material in _named(materials):
             report.begin(material.name)
             try:
                 run.over(material, name)
+                done.append(name)
             except StreamError as error:
                 run.problems.append(error.message)
             if run.ended is not None:
@@ -104,7 +106,7 @@ def execute(wanted: Wanted) -> int:
             window.close()
         run.problems += problems
         run.problems += actions.settle(DELIVERY_SEC)
-        found = run.finish([material.name for material in materials], _name(wanted, materials), wall)
+        found = run.finish(done, _name(wanted, materials), wall)
     if wanted.as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
     elif run.tally.frames:

@@ -1,0 +1,139 @@
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from siwatsystem.errors import StreamError, StreamNotFound
+from siwatsystem.streams.clip import Clip, ClipInfo, clips
+from tests.cameras import CLIP, film
+
+
+def uneven(path: Path, times: list[float]) -> Path:
+    """A film of 64×48 pixels whose pictures stand at those seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_every_frame_with_its_time_and_what_the_file_says(tmp_path):
+    clip = Clip(film(tmp_path / "a.mp4", 40, rate=20))
+    assert clip.info == ClipInfo(64, 48, 20.0, 2.0, 40, "h264")
+    frames = list(clip)
+    assert [frame.index for frame in frames] == list(range(40))
+    assert [frame.at for frame in frames] == pytest.approx([number / 20 for number in range(40)])
+    assert frames[0].image.shape == (48, 64, 3)
+    assert abs(int(frames[0].image.mean()) - 20) < 5 < int(frames[-1].image.mean()) - 200
+    assert clip.damage is None
+
+
+def test_two_readings_are_the_same(tmp_path):
+    clip = Clip(film(tmp_path / "a.mp4", 30), fps=7)
+    first, second = list(clip), list(clip)
+    assert len(first) == len(second) == 11
+    for one, other in zip(first, second, strict=True):
+        assert (one.at, one.index) == (other.at, other.index)
+        assert np.array_equal(one.image, other.image)
+
+
+def test_thinning_goes_by_time_stamps_not_by_counting(tmp_path):
+    path = uneven(tmp_path / "a.mp4", [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 2.0, 4.0, 4.1, 4.5])
+    assert [frame.at for frame in Clip(path, fps=2)] == pytest.approx([0, 0.5, 2.0, 4.0, 4.5])
+    assert [frame.index for frame in Clip(path, every=4)] == [0, 4, 8]
+
+
+def test_a_file_that_was_cut_short_gives_what_there_is_and_says_where_it_breaks_off(tmp_path):
+    whole = CLIP.read_bytes()
+    path = tmp_path / "cut.mp4"
+    with av.open(str(CLIP)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    path.write_bytes(path.read_bytes()[: len(whole) * 6 // 10])
+    clip = Clip(path, fps=1)
+    frames = list(clip)
+    assert len(frames) == 12
+    assert clip.damage == "damaged: it breaks off at 0:12.0 of 0:22.0"
+
+
+def test_flipped_bits_cost_what_cannot_be_trusted_and_are_told(tmp_path):
+    data = bytearray(CLIP.read_bytes())
+    whole = {frame.index: frame.image for frame in Clip(CLIP)}
+    for place in range(400_000, 900_000, 100_000):
+        data[place] ^= 0x10
+    path = tmp_path / "flipped.mp4"
+    path.write_bytes(data)
+    clip = Clip(path)
+    frames = list(clip)
+    assert 200 < len(frames) < len(whole)
+    assert clip.damage is not None
+    assert clip.damage.startswith("damaged: nothing whole from 0:0")
+    # What is shown is what was recorded, but for flips that leave a valid stream: no decoder finds those.
+    same = [np.abs(one.image.astype(int) - whole[one.index]).mean() < 3 for one in frames]
+    assert sum(same) >= 0.9 * len(frames)
+    assert all(a.at < b.at for a, b in pairwise(frames))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"hello\n" * 1000, "is no video that can be read"),
+        (b"", "is no video that can be read"),
+        (CLIP.read_bytes()[:500_000], "the recording was cut off before it was finished"),
+    ],
+    ids=["text", "empty", "no index"],
+)
+def test_what_is_no_video_is_refused_by_name(tmp_path, content, said):
+    path = tmp_path / "odd.mp4"
+    path.write_bytes(content)
+    with pytest.raises(StreamError, match=said) as error:
+        Clip(path)
+    assert "odd.mp4" in error.value.message
+
+
+def test_a_picture_is_a_clip_of_one_frame(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.full((30, 50, 3), 7, np.uint8))
+    clip = Clip(path, fps=2)
+    assert clip.info == ClipInfo(50, 30, 0.0, 0.0, 1, "png")
+    assert [(frame.at, frame.index, frame.image.mean()) for frame in clip] == [(0.0, 0, 7.0)]
+    path.write_bytes(b"no picture")
+    with pytest.raises(StreamError, match=r"a\.png: is no picture"):
+        Clip(path)
+
+
+def test_leaving_an_iteration_closes_the_file(tmp_path):
+    path = film(tmp_path / "a.mp4", 40)
+    for _ in Clip(path):
+        break
+    assert str(path) not in [one.path for one in psutil.Process().open_files()]
+
+
+def test_a_folder_has_its_videos_and_pictures_in_name_order(tmp_path):
+    for name in ("b.MP4", "a.jpg", "c.mkv", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.mp4").mkdir()
+    assert [path.name for path in clips(tmp_path)] == ["a.jpg", "b.MP4", "c.mkv"]
+    assert clips(tmp_path / "b.MP4") == [tmp_path / "b.MP4"]
+
+
+def test_a_folder_without_any_and_a_path_without_anything_are_told(tmp_path):
+    with pytest.raises(StreamNotFound, match="holds no video and no picture"):
+        clips(tmp_path)
+    with pytest.raises(StreamNotFound, match="no such file or folder"):
+        clips(tmp_path / "gone")
+    with pytest.raises(StreamNotFound, match="no such file"):
+        Clip(tmp_path / "gone.mp4")
