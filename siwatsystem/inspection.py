@@ -76,6 +76,7 @@ class Inspection:
     source: str
     size: int | None
     sha256: str | None
+    signature: str | None
     servers: dict[str, str]
     root: Part | None
     others: tuple[archive.Entry, ...]
@@ -92,6 +93,7 @@ def inspect(found: Examination) -> Inspection:
         source=str(source),
         size=source.stat().st_size if single else None,
         sha256=digest(source) if single else None,
+        signature=found.signature,
         servers={} if spec is None else _servers(spec),
         root=None if spec is None else _part(found, spec, spec.pipeline, None),
         others=tuple(entry for entry in found.entries if not _is_named(entry.name, spec)),
@@ -115,7 +117,9 @@ def _servers(spec: PipelineSpec) -> dict[str, str]:
 
 def _is_named(name: str, spec: PipelineSpec | None) -> bool:
     files = [] if spec is None else spec.files
-    return name == archive.PIPELINE or any(name == file or name.startswith(f"{file}/") for file in files)
+    return name in (archive.PIPELINE, archive.SIGNATURE) or any(
+        name == file or name.startswith(f"{file}/") for file in files
+    )
 
 
 def _part(found: Examination, spec: PipelineSpec, node: Node, parent: Node | None) -> Part:

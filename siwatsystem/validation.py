@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from siwatsystem import archive, packing
+from siwatsystem import archive, packing, signatures
 from siwatsystem.archive import PIPELINE, Entry
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
@@ -35,8 +35,9 @@ class Examination:
     """An archive, a folder or a bare model file, and what was found wrong with it.
 
     `folder` holds its files while the examination lasts; None where they could not be unpacked. `spec`
-    is None where pipeline.json is wrong. `models` has, by path inside the archive, what each model
-    says of itself or why it cannot be loaded.
+    is None where pipeline.json is wrong. `signature` says whether an archive is signed, by whom, and
+    whether that holds; None for a folder, which is signed as an archive. `models` has, by path inside
+    the archive, what each model says of itself or why it cannot be loaded.
     """
 
     source: Path
@@ -44,6 +45,7 @@ class Examination:
     entries: tuple[Entry, ...] = ()
     left_out: tuple[str, ...] = ()
     spec: PipelineSpec | None = None
+    signature: str | None = None
     models: dict[str, Metadata | str] = field(default_factory=dict[str, Metadata | str])
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[str] = field(default_factory=list[str])
@@ -102,9 +104,18 @@ def _open(found: Examination, limits: ModelSettings, unpacked: Path) -> dict[str
     if not listing.troubles:
         try:
             found.folder = archive.extract(source, unpacked, limits)
+            found.signature = _signature(found, unpacked)
         except ModelInvalid as error:
             found.problems.append(Problem("", error.message))
     return data
+
+
+def _signature(found: Examination, folder: Path) -> str:
+    """Whether it is signed and by whom; whether that key is trusted is for the worker to say."""
+    state = signatures.state(folder)
+    if state.kind == "broken":
+        found.problems.append(Problem("", f"the archive's signature does not hold: {state.reason}"))
+    return str(state)
 
 
 def _read(found: Examination, data: dict[str, Any], read_model: ReadModel) -> None:

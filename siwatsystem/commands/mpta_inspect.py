@@ -47,6 +47,8 @@ def _print(shown: Inspection) -> None:
         out.width = PIPED_WIDTH
     size = "" if shown.size is None else f"  {_size(shown.size)}  sha256 {shown.sha256}"
     tree = Tree(Text(f"{shown.source}{size}", style="bold"))
+    if shown.signature is not None:
+        tree.add(Text(shown.signature))
     for place in shown.servers.values():
         tree.add(Text(f"server: {place}"))
     if shown.root is not None:

@@ -4,6 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from siwatsystem.packing import pack
+from siwatsystem.signatures import sign
+from siwatsystem.signing_keys import PrivateKey
 from tests.commands.archives import DEMO, rewrite, run, unpacked
 
 
@@ -12,6 +15,7 @@ def test_the_demo_is_shown_with_all_that_it_will_write() -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     for words in (
         f"sha256 {hashlib.sha256(DEMO.read_bytes()).hexdigest()}",
+        "unsigned",
         "server: embedded redis",
         "detect 320×320",
         "classes: Aster, Borel, Corvano, Dynex, Eldra",
@@ -78,3 +82,18 @@ def test_a_wrong_pipeline_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "car_frontal_detection.pt  5.5 MB" in done.stdout
     assert "mistake: pipeline.minConfidence" in done.stdout
+
+
+def test_who_signed_is_shown_and_a_signature_over_other_bytes_is_a_mistake(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path / "cars")
+    key = PrivateKey.new()
+    names = sorted(path.name for path in folder.iterdir())
+    sign(folder, names, key)
+    packed = pack(folder, tmp_path / "cars.mpta")
+    done = run("inspect", packed)
+    assert done.exit_code == 0
+    assert f"signed by {key.public.fingerprint}" in done.stdout
+    rewrite(folder, minConfidence=0.6)
+    done = run("validate", pack(folder, tmp_path / "changed.mpta"))
+    assert done.exit_code == 1
+    assert "signature does not hold: 'pipeline.json' was changed after signing" in done.stdout
