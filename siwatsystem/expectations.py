@@ -14,6 +14,7 @@ from siwatsystem.pipeline.fields import ArchivePath, Coordinate, Positive
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.problems import Problem, json_path
 from siwatsystem.pipeline.regions import same_name
+from siwatsystem.pipeline.spec import EXPECTED
 from siwatsystem.pipeline.warnings import is_note
 
 FOLDER = "tests"
@@ -168,12 +169,10 @@ def _problem(mistake: dict[str, Any]) -> Problem:
         return Problem(path, "is missing")
     if kind == "extra_forbidden":
         return Problem(path, "is no key that is known here")
+    if kind in EXPECTED:
+        return Problem(path, f"must be {EXPECTED[kind]}, not {json.dumps(value, ensure_ascii=False)[:60]}")
     message = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
-    message = message.replace(" a valid ", " a ").replace("must be a dictionary", "must be an object")
-    shown = (
-        "" if kind == "value_error" else f", not {json.dumps(value, ensure_ascii=False, default=str)[:60]}"
-    )
-    return Problem(path, message[:1].lower() + message[1:] + shown)
+    return Problem(path, message[:1].lower() + message[1:])
 
 
 def _unmet(expected: Expected, folder: Path, spec: PipelineSpec) -> Iterator[Problem]:

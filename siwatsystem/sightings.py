@@ -54,7 +54,8 @@ class Thing:
         known = self.attributes or self.branches
         said = "".join(f", {name} {value}" for name, value in known.items())
         corners = ", ".join(f"{edge:.0f}" for edge in self.boxes[-1])
-        return f"{self.class_name}{number}{said} at [{corners}] from {self.first:.1f} s on"
+        when = f" at {self.first:.1f} s" if self.first else ""
+        return f"{self.class_name}{number}{said} in [{corners}]{when}"
 
 
 class Sightings:
@@ -127,7 +128,7 @@ def _holds(own: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def _wish(wanted: Expectation) -> str:
     also = [f"{name} {value}" for name, value in {**wanted.attributes, **wanted.branches}.items()]
     if wanted.box is not None:
-        also.append(f"a box at {list(wanted.box)}")
+        also.append(f"its box in {[round(edge) for edge in wanted.box]}")
     return f"{wanted.class_name} with {' and '.join(also)}" if also else wanted.class_name
 
 
