@@ -13,7 +13,7 @@ from siwatsystem.pipeline.tracklets import Tracklet
 
 Encode = Callable[[Sequence[Detection]], NDArray[np.float32]]
 
-BREAK_EVEN = 4.0
+BREAK_EVEN = 6.0
 """Cost at which a box is as likely a new object as the track's."""
 OTHER_CLASS_COST = 6.0
 """Added where box and track are of different classes."""
