@@ -4,7 +4,9 @@ import typer
 
 from siwatsystem.commands import demo, documents, mpta, run, serve
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 
 
 @app.callback()

@@ -5,7 +5,11 @@ import typer
 from siwatsystem.commands import mpta_init, mpta_inspect, mpta_pack, mpta_sign, mpta_test, mpta_validate
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Make, check and show archives (.mpta)."
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Rich's own markup would take the [/db] of an address for a tag.
+    rich_markup_mode="markdown",
+    help="Make, check and show archives (.mpta).",
 )
 
 # The sub-commands, in the order in which an author comes to need them.
