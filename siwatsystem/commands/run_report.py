@@ -81,9 +81,9 @@ class Report(logging.Handler):
             self._errors.print(f"siwat: {text}", markup=False)
 
     def _say(self, text: str) -> None:
-        # Through the progress's console while it is shown, or the bar would be torn.
-        console = self._progress.console if self.out.is_terminal or self.out.stderr else self.out
-        console.print(text, markup=False)
+        # On the screen through the progress's console, or the bar would be torn.
+        on_screen = self.out.is_terminal and self._errors.is_terminal
+        (self._errors if on_screen else self.out).print(text, markup=False)
 
 
 def show(found: Mapping[str, Any], mode: str, ended: str | None, written: Sequence[Path]) -> None:

@@ -48,8 +48,8 @@ def test_the_summary_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.summary.json"
     write(found, path)
     assert json.loads(path.read_text()) == found
+    (tmp_path / "dir").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
-        (tmp_path / "dir").mkdir()
         write(found, tmp_path / "dir")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.summary.json", "dir"]
 
