@@ -1,26 +1,21 @@
-"""Packs pipeline.json and the trained weights into demo.mpta: `python -m demo.pack`.
-
-The same inputs give the same bytes: entries are in a fixed order and carry a fixed time. Weights that were
-not trained here are taken over from the archive that is being replaced: a changed pipeline.json can be packed
-from a fresh checkout.
-"""
+"""Packs pipeline.json and the trained weights into demo.mpta: `python -m demo.pack`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import zipfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from siwatsystem import packing
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline.json"
 WEIGHTS = HERE / "weights"
 ARCHIVE = HERE / "demo.mpta"
-# The earliest moment that a zip can express.
-EPOCH = (1980, 1, 1, 0, 0, 0)
-READABLE = 0o100644 << 16
 
 
 def model_files(node: dict[str, Any]) -> Iterator[str]:
@@ -31,30 +26,13 @@ def model_files(node: dict[str, Any]) -> Iterator[str]:
 
 
 def pack(target: Path = ARCHIVE, pipeline: Path = PIPELINE, weights: Path = WEIGHTS) -> Path:
-    """Writes the archive; every model that the pipeline names must lie in `weights` or the old archive."""
-    document = pipeline.read_bytes()
-    names = dict.fromkeys(model_files(json.loads(document)["pipeline"]))
-    models = {name: _weights(name, weights, target) for name in names}
-    with zipfile.ZipFile(target, "w") as archive:
-        _add(archive, "pipeline.json", document)
-        for name, data in models.items():
-            _add(archive, name, data)
-    return target
-
-
-def _weights(name: str, weights: Path, old: Path) -> bytes:
-    if not (weights / name).exists() and old.exists():
-        with zipfile.ZipFile(old) as archive:
-            return archive.read(name)
-    return (weights / name).read_bytes()
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    entry = zipfile.ZipInfo(name, EPOCH)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.create_system = 3
-    entry.external_attr = READABLE
-    archive.writestr(entry, data, compresslevel=9)
+    """Write the archive; every model that the pipeline names must lie in `weights`."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(pipeline, folder / "pipeline.json")
+        for model in model_files(json.loads(pipeline.read_text(encoding="utf-8"))["pipeline"]):
+            shutil.copy(weights / model, folder / model)
+        return packing.pack(folder, target)
 
 
 def main() -> None:

@@ -147,7 +147,8 @@ class BoxTracker:
     def _begin(self, box: Detection) -> Sighting | None:
         """A new track, unless something that was seen on this frame already is what the box shows."""
         others = [track.box for track in self._tracks if track.frame == self._frame]
-        needed = self._config.min_hits
+        # On the first frame nothing can have been seen before, and a picture may stand alone.
+        needed = self._config.min_hits if self._frame > 1 else 1
         if others:
             seen, placed = np.array([box.xyxy]), np.array([other.xyxy for other in others])
             overlap, inside = overlaps(seen, placed)[0], contained(seen, placed)[0]

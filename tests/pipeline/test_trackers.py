@@ -24,13 +24,19 @@ def numbers(seen: Sequence[Sighting | None]) -> list[int | None]:
 
 def test_a_car_is_believed_at_its_second_sighting() -> None:
     cars = tracker()
+    cars.update([], -0.5)
 
     assert cars.update([car(0)], 0) == [Sighting(1, confirmed=False)]
     assert cars.update([car(150)], 0.5) == [Sighting(1, confirmed=True)]
 
 
+def test_what_is_there_on_the_first_picture_is_believed_at_once() -> None:
+    assert tracker().update([car(0)], 0) == [Sighting(1, confirmed=True)]
+
+
 def test_how_often_it_must_be_seen_is_set() -> None:
     cars = tracker(min_hits=1)
+    cars.update([], -0.5)
 
     assert cars.update([car(0)], 0) == [Sighting(1, confirmed=True)]
 
