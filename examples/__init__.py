@@ -1,0 +1,1 @@
+"""Example archives beside the demo's, and what made them."""

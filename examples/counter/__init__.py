@@ -1,0 +1,1 @@
+"""Tracking and a zone: each car that drives up is told once."""

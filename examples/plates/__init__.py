@@ -1,0 +1,1 @@
+"""Nested detection: car, plate on its front, type of the plate."""
