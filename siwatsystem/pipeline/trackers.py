@@ -50,11 +50,11 @@ class Tracker(Protocol):
         ...
 
 
-DUPLICATE = 0.6
+DUPLICATE = 0.3
 """Overlap (IoU) with a box of its class, on the same frame, that is not believed to be another object."""
 DUPLICATE_OF_ANY = 0.85
 """The same where classes differ."""
-HALF = 0.8
+HALF = 0.7
 """Share of a box inside another of its class above which it takes longer to be believed."""
 HALF_SIGHTINGS = 2
 """How many more sightings that takes."""

@@ -13,12 +13,12 @@ class TrackerConfig(SpecModel):
     # Trackers' parameters are written in snake_case everywhere.
     model_config = ConfigDict(alias_generator=AliasGenerator(alias=lambda name: name))
 
-    track_high_thresh: Fraction = 0.25
+    track_high_thresh: Fraction = 0.4
     """Least confidence of boxes that are matched first."""
     track_low_thresh: Fraction = 0.1
     """Least confidence of boxes that may continue a track in the second round; never reported."""
-    new_track_thresh: Fraction = 0.25
-    """Least confidence of a box that begins a track."""
+    new_track_thresh: Fraction = 0.5
+    """Least confidence of a box that begins a track; below it, halves of cars begin tracks too."""
     track_buffer: Positive = 3.0
     """Seconds that a track which is not seen is kept."""
     min_hits: Annotated[int, Field(ge=1)] = 2
