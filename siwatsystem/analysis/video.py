@@ -79,7 +79,12 @@ class Film:
         assert self._stream is not None
         if self.damage is not None:
             return
-        for packet in self._stream.encode(frame):
+        try:
+            packets = self._stream.encode(frame)
+        except (OSError, av.error.FFmpegError) as error:
+            self._fail(error)
+            return
+        for packet in packets:
             if self._held is not None and packet.pts is not None:
                 self._write(self._held, packet.pts)
             self._held = packet

@@ -163,7 +163,7 @@ def test_actions_are_done_when_asked(desk: Desk, tmp_path: Path, redis_server: A
         ((DEMO, "-s", CLIP, "--fps", "0"), 2, "--fps 0: must be above 0"),
         ((DEMO, "-s", "/gone.mp4"), 1, "/gone.mp4: there is no such file or folder"),
         ((DEMO, "-s", ROOT / "README.md"), 1, f"{ROOT / 'README.md'}: is no video that can be read"),
-        ((DEMO, "-s", ROOT / "docs"), 1, f"{ROOT / 'docs'}: the folder holds no video and no picture"),
+        ((DEMO, "-s", ROOT / "bench"), 1, f"{ROOT / 'bench'}: the folder holds no video and no picture"),
         (("/gone.mpta", "-s", CLIP), 1, "/gone.mpta: there is no such file or folder"),
         ((ROOT / "README.md", "-s", CLIP), 1, "README.md: the archive is no zip, or was cut short"),
         ((ROOT / "docs", "-s", CLIP), 1, f"{ROOT / 'docs'}: the folder holds no pipeline.json"),
