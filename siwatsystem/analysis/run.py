@@ -80,6 +80,9 @@ class Run:
             if outputs is not None:
                 self.written += outputs.close()
                 self.problems += outputs.damage
+        if self.ended is None and self._stopped():
+            # A camera may notice it before the next frame does.
+            self.ended = "stopped"
         if material.damage is not None:
             self.problems.append(f"{material.name}: {material.damage}")
         self.tally.end(material.end)
