@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from demo.pack import ARCHIVE as DEMO
 from siwatsystem.packing import pack
+from siwatsystem.pipeline.spec import parse
 
 HERE = Path(__file__).parent
 NAMES = ("plates", "counter")
@@ -28,19 +27,9 @@ def archive_of(name: str) -> Path:
     return HERE / name / f"{name}.mpta"
 
 
-def model_files(node: dict[str, Any]) -> Iterator[str]:
-    """The model files that a node and its branches name."""
-    yield node["modelFile"]
-    if "reidModel" in node.get("tracking", {}):
-        yield node["tracking"]["reidModel"]
-    for branch in node.get("branches", ()):
-        yield from model_files(branch)
-
-
 def complete(folder: Path) -> Path:
     """Puts the models of the demo that `folder` lacks into it. Raises KeyError for one of neither."""
-    root = json.loads((folder / "pipeline.json").read_bytes())["pipeline"]
-    for name in set(model_files(root)):
+    for name in parse(json.loads((folder / "pipeline.json").read_bytes())).files:
         if not (folder / name).exists():
             with zipfile.ZipFile(DEMO) as demo:
                 (folder / name).write_bytes(demo.read(name))

@@ -82,8 +82,8 @@ def test_seeds_that_train_never_measure() -> None:
 
 
 def test_a_model_that_neither_the_folder_nor_the_demo_has_is_an_error(tmp_path: Path) -> None:
-    root = {"pipeline": {"modelFile": "nobody_has_it.pt"}}
-    (tmp_path / "pipeline.json").write_text(json.dumps(root))
+    node = {"modelId": "a", "modelFile": "nobody_has_it.pt", "minConfidence": 0.5, "triggerClasses": ["Car"]}
+    (tmp_path / "pipeline.json").write_text(json.dumps({"pipeline": node}))
     with pytest.raises(KeyError):
         complete(tmp_path)
 
