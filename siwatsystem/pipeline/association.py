@@ -19,7 +19,7 @@ FORBIDDEN = 1e6
 """Cost of a pair that must not be."""
 SHAPE_AT_MOST = 6.0
 """Most that a change of width and height costs each: what is half hidden is still the same."""
-OVERLAP_COST = 14.0
+OVERLAP_COST = 20.0
 """Cost of no overlap where overlap stands for nearness; falls to 0 at full overlap."""
 LEAST_OVERLAP = 0.25
 """Overlap (IoU) above which it may stand for nearness."""

@@ -17,7 +17,7 @@ RESTLESS = 1.2
 """How much the speed changes in a second, sizes per second."""
 GROWTH = 0.35
 """How much the logarithm of width and height changes in a second."""
-CUT = 0.1
+CUT = 0.2
 """Shift of the centre per change of the size's logarithm: what is hidden moves the rest's centre."""
 EDGE = 0.01
 """Share of the picture nearer to its edge than which a box touches it."""
