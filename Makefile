@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.pipeline
 	$(BIN)/python -m bench.start
+	$(BIN)/python -m bench.tracking
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .ruff_cache

@@ -33,7 +33,7 @@ def sample_traffic(seed: int, size: Size = (640, 360), fps: int = 10) -> Traffic
     rng = np.random.default_rng(seed)
     station = sample_station(rng)
     if kind == "crossing":
-        station = _set_back(station, 8.0)
+        station = _set_back(station, 13.0)
     if kind == "passing":
         station = replace(station, islands=[float(rng.choice([-1, 1])) * float(rng.uniform(4.0, 4.8))])
     light = make_light(light_name, rng, station.canopy)
@@ -83,10 +83,9 @@ def _drives(rng: Rng, stage: Stage, plan: Callable[[Rng, Station], Plan]) -> lis
 def _crossing(rng: Rng, _: Station) -> Plan:
     """Aslant over the forecourt, from the far left to the near right or the other way; some wait midway."""
     side = float(rng.choice([-1, 1]))
-    far, slope = float(rng.uniform(13.5, 20.5)), float(rng.uniform(0.55, 0.72))
-    x = np.array([-11.0, -5.0, 0.0, 5.0, 11.0])
-    way = tuple((side * float(k), far - slope * (float(k) + 11.0)) for k in x)
-    stops = (Stop(int(rng.integers(1, 3)), float(rng.uniform(4.0, 7.5))),) if rng.random() < 0.5 else ()
+    far, near = float(rng.uniform(4.5, 8.5)), float(rng.uniform(1.5, 5.0))
+    way = tuple((side * (near - (near + far) * t), 4.0 + 16.0 * t) for t in (1.25, 1.0, 0.7, 0.4, 0.0, -0.4))
+    stops = (Stop(int(rng.integers(1, 4)), float(rng.uniform(4.0, 7.5))),) if rng.random() < 0.5 else ()
     return way, stops
 
 
@@ -122,7 +121,7 @@ def _passing(rng: Rng, station: Station) -> Plan:
     shift, far = float(rng.uniform(-1.5, 2.0)), float(rng.uniform(0.0, 2.0))
     way = tuple(
         (side * (x + shift), y + far)
-        for x, y in ((11.0, 21.0), (7.0, 17.0), (2.0, 12.0), (-3.0, 6.5), (-8.0, 1.0))
+        for x, y in ((7.6, 21.0), (5.0, 17.0), (1.7, 12.0), (-2.0, 6.5), (-5.6, 1.0))
     )
     stops = (Stop(int(rng.integers(1, 3)), float(rng.uniform(3.5, 6.0))),) if rng.random() < 0.4 else ()
     return way, stops
