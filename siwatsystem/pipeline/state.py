@@ -29,7 +29,9 @@ class PipelineState:
         known = self._followers.get(node.model_id)
         # An archive that was loaded anew may say something else under the same name.
         if known is None or known[0] is not tracking:
-            known = self._followers[node.model_id] = (tracking, Follower(tracking, make_tracker))
+            config = tracking.config.reaching(node.min_confidence)
+            follower = Follower(tracking.model_copy(update={"config": config}), make_tracker)
+            known = self._followers[node.model_id] = (tracking, follower)
         return known[1]
 
     @property

@@ -14,11 +14,11 @@ class TrackerConfig(SpecModel):
     model_config = ConfigDict(alias_generator=AliasGenerator(alias=lambda name: name))
 
     track_high_thresh: Fraction = 0.4
-    """Least confidence of boxes that are matched first."""
+    """Least confidence of boxes that are matched first; where not set, at most the node's `minConfidence`."""
     track_low_thresh: Fraction = 0.1
     """Least confidence of boxes that may continue a track in the second round; never reported."""
     new_track_thresh: Fraction = 0.5
-    """Least confidence of a box that begins a track; below it, halves of cars begin tracks too."""
+    """Least confidence of a box that begins a track; where not set, at most the node's `minConfidence`."""
     track_buffer: Positive = 3.0
     """Seconds that a track which is not seen is kept."""
     min_hits: Annotated[int, Field(ge=1)] = 2
@@ -34,6 +34,16 @@ class TrackerConfig(SpecModel):
     (0: just there, 1: anywhere)."""
     appearance_thresh: Fraction = 0.8
     """Least cosine similarity of looks that speaks for a match."""
+
+    def reaching(self, min_confidence: float) -> "TrackerConfig":
+        """The same with thresholds that were not set lowered to what the node tells: whatever is told
+        can have a track."""
+        lowered = {
+            name: min(getattr(self, name), min_confidence)
+            for name in ("track_high_thresh", "new_track_thresh")
+            if name not in self.model_fields_set
+        }
+        return self.model_copy(update=lowered)
 
 
 class Tracking(SpecModel):

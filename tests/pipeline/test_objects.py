@@ -281,3 +281,16 @@ def test_states_of_two_cameras_know_nothing_of_each_other(threads: ThreadPoolExe
     assert event is not None
     assert event.tracker_id == 1
     assert film.kinds() == ["redis_save_image"]
+
+
+def test_whatever_is_told_can_have_a_track(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", minConfidence=0.2, tracking={}), {})
+    unsure = replace(CAR, confidence=0.21)
+    film.show(unsure)
+    (event,) = film.show(unsure)
+    assert event.tracker_id == 1
+    strict = {"config": {"new_track_thresh": 0.5}}
+    film = Film(threads, root(objectClass="Car", minConfidence=0.2, tracking=strict), {})
+    film.show(unsure)
+    (event,) = film.show(unsure)
+    assert event.tracker_id is None
