@@ -19,11 +19,12 @@ from siwatsystem.archive_tests import Report, Result
 from siwatsystem.commands import console
 from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting, ModelInvalid
-from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid
+from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
 from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import open_pipeline
 from siwatsystem.pipeline.problems import PipelineInvalid
+from siwatsystem.pipeline.spec import parse
 from siwatsystem.signatures import Trust
 
 Source = Annotated[Path, typer.Argument(exists=True, help="An archive, or a folder with pipeline.json.")]
@@ -113,6 +114,9 @@ def _run(source: Path, settings: Settings) -> Report:
     ):
         folder = _folder(source, Path(temporary), settings)
         try:
+            # What is wrong is told before models are loaded, which takes a while.
+            if not read_cases(folder, parse(archive.read_pipeline(folder))):
+                return Report(())
             with _opened(folder, settings, threads) as pipeline:
                 return archive_tests.run(pipeline, folder, threads)
         except ExpectationsInvalid as error:

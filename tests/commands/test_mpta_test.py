@@ -30,8 +30,9 @@ def expect(folder: Path, *cases: dict[str, Any]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIWAT_DATA_DIR", str(tmp_path / "data"))
+def _data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all tests here: what the first one exports the others find."""
+    monkeypatch.setenv("SIWAT_DATA_DIR", str(folder.parent / "data"))
 
 
 def test_an_archive_proves_itself(folder: Path, tmp_path: Path) -> None:
