@@ -36,11 +36,14 @@ class Collected:
 
 
 @contextmanager
-def opened(archive: Path) -> Generator[tuple[Pipeline, Collected]]:
-    """The archive's pipeline, exact, and what its actions would have done so far."""
+def opened(archive: Path, exported: Path | None = None) -> Generator[tuple[Pipeline, Collected]]:
+    """The archive's pipeline, exact, and what its actions would have done so far.
+
+    `exported` keeps models made for this machine's runtime, by digest; a temporary folder by default.
+    """
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(2) as threads:
         settings = RuntimeSettings(precision="exact")
-        registry = ModelRegistry(settings, Path(temporary) / "runtime")
+        registry = ModelRegistry(settings, exported or Path(temporary) / "runtime")
         folder = extract(archive, Path(temporary) / "archive", ModelSettings())
         collected = Collected()
         try:
