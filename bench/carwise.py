@@ -58,7 +58,7 @@ def acts_of(followed: Followed, frames: Sequence[Frame], brands: Sequence[str]) 
     """Counts over a clip's cars; `brands` are theirs by number."""
     seen = Counter(car for frame in frames for car, shown in frame.items() if shown.counts)
     nameable = Counter(car for frame in frames for car, shown in frame.items() if shown.nameable)
-    fired = Counter(car_at(frames[index], box) for index, box in followed.fired)
+    fired = Counter(acted_on(followed, frames, index, track) for index, track in followed.fired)
     told: dict[int | None, str] = {}
     for frame, named in zip(frames, followed.brands, strict=True):
         told |= {car_at(frame, box): brand for box, brand in named.items()}
@@ -74,6 +74,16 @@ def acts_of(followed: Followed, frames: Sequence[Frame], brands: Sequence[str]) 
         right=sum(told.get(car) == brands[car] for car in readable),
         unnamed=sum(car not in told for car in readable),
     )
+
+
+def acted_on(followed: Followed, frames: Sequence[Frame], index: int, track: int) -> int | None:
+    """The car that a track was on when it was acted on; where its box fits none just then (a car half
+    behind another), the one that it is on on the nearest frame. None: on no car, ever."""
+    when = sorted(
+        (k for k, boxes in enumerate(followed.tracks) if track in boxes), key=lambda k: abs(k - index)
+    )
+    cars = (car_at(frames[k], followed.tracks[k][track]) for k in when)
+    return next((car for car in cars if car is not None), None)
 
 
 def car_at(frame: Frame, box: Box) -> int | None:

@@ -24,8 +24,8 @@ class Followed:
     """What one side made of a clip, a list entry or a `frame` per analysed picture."""
 
     tracks: list[dict[int, Box]] = field(default_factory=list[dict[int, Box]])
-    fired: list[tuple[int, Box]] = field(default_factory=list[tuple[int, Box]])
-    """Frame and box of each time that the archive's action ran."""
+    fired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Frame and track of each time that the archive's action ran."""
     brands: list[dict[Box, str]] = field(default_factory=list[dict[Box, str]])
     """The brand that was told of each event's box."""
 
@@ -102,7 +102,7 @@ class Ours:
             events = self._opened.pipeline.run(image, context, state=state, trace=trace)
             cars = {box.tracker_id: box.xyxy for box in trace.seen if box.class_name == "Car"}
             followed.tracks.append({track: box for track, box in cars.items() if track is not None})
-            followed.fired += [(index, cars[track]) for track in self._published.tracks]
+            followed.fired += [(index, track) for track in self._published.tracks]
             told = {event.xyxy: event.branches.get(BRAND) for event in events}
             followed.brands.append({box: said.class_name for box, said in told.items() if said is not None})
         return followed

@@ -1,4 +1,4 @@
-from bench.carwise import Acts, acts_of, car_at, hidden_of, moments_of
+from bench.carwise import Acts, acted_on, acts_of, car_at, hidden_of, moments_of
 from bench.followed import Followed
 from bench.identity import Box, Identity
 from bench.results import Clip, Side, passed, report, tables, verdicts
@@ -17,25 +17,34 @@ BOTH = {0: shown(LEFT), 1: shown(RIGHT)}
 
 def test_cars_that_act_once_never_and_twice() -> None:
     frames = [{**BOTH, 2: shown((200.0, 0.0, 260.0, 60.0))}] * 4
-    followed = Followed(fired=[(1, LEFT), (1, RIGHT), (3, RIGHT)], brands=[{}] * 4)
+    tracks = [{}, {1: LEFT, 2: RIGHT}, {}, {3: RIGHT}]
+    followed = Followed(tracks, [(1, 1), (1, 2), (3, 3)], [{}] * 4)
     said = acts_of(followed, frames, ["A", "B", "C"])
     assert (said.cars, said.once, said.never, said.again, said.astray) == (3, 1, 1, 1, 0)
 
 
 def test_a_car_that_was_seen_twice_is_not_asked_for() -> None:
     frames = [BOTH, BOTH, {0: shown(LEFT)}]
-    assert acts_of(Followed(fired=[(0, LEFT)], brands=[{}] * 3), frames, ["A", "B"]).cars == 1
+    assert acts_of(Followed([{1: LEFT}, {}, {}], [(0, 1)], [{}] * 3), frames, ["A", "B"]).cars == 1
 
 
 def test_a_hidden_car_takes_its_action_but_is_not_seen() -> None:
     frames = [{0: shown(LEFT, visible=0.1)}] * 3 + [{0: shown(LEFT)}] * 3
-    said = acts_of(Followed(fired=[(0, LEFT)], brands=[{}] * 6), frames, ["A"])
+    said = acts_of(Followed([{1: LEFT}, *[{}] * 5], [(0, 1)], [{}] * 6), frames, ["A"])
     assert (said.cars, said.once, said.astray) == (1, 1, 0)
 
 
 def test_an_action_on_nothing_is_astray() -> None:
-    said = acts_of(Followed(fired=[(0, RIGHT)], brands=[{}] * 3), [{0: shown(LEFT)}] * 3, ["A"])
+    said = acts_of(Followed([{1: RIGHT}, {}, {}], [(0, 1)], [{}] * 3), [{0: shown(LEFT)}] * 3, ["A"])
     assert (said.never, said.astray) == (1, 1)
+
+
+def test_an_action_on_a_box_that_fits_no_car_is_of_the_car_that_the_track_is_on_next() -> None:
+    wide: Box = (0.0, 0.0, 400.0, 100.0)
+    followed = Followed([{1: RIGHT}, {}, {1: wide}, {1: LEFT}, {}])
+    assert acted_on(followed, [BOTH] * 5, 2, 1) == 0
+    assert acted_on(followed, [BOTH] * 5, 0, 1) == 1
+    assert acted_on(Followed([{1: wide}]), [BOTH], 0, 1) is None
 
 
 def test_the_last_brand_that_was_told_counts() -> None:
