@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 
-.PHONY: setup system demo demo-check test test-fast check format docs bench clean
+.PHONY: setup system demo demo-check test test-fast check format docs docs-pictures bench clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,10 @@ format: setup
 # What is generated from the code: the settings page, the JSON Schema.
 docs: setup
 	$(BIN)/python -m siwatsystem docs
+
+# The pictures of docs/pipelines.md, from a real run of the demo's archive.
+docs-pictures: setup
+	$(BIN)/python docs/pictures.py
 
 bench: setup
 	$(BIN)/python -m bench.accuracy
