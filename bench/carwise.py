@@ -18,8 +18,8 @@ Frame = Mapping[int, Shown]
 @dataclass(frozen=True)
 class Acts:
     """Cars that were seen often enough: `once`, `never` and `again` say how often the action ran on
-    each; `named` is of those whose brand could be seen often enough, `right` and `unnamed` (no brand
-    was told) of these. `astray` counts actions on no car at all."""
+    each; `named` is of those whose brand could be seen often enough, `right` and `unnamed` (no vote
+    settled) of these. `astray` counts actions on no car at all."""
 
     cars: int = 0
     once: int = 0

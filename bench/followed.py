@@ -17,6 +17,8 @@ DETECTOR, BRAND = "car_frontal_detection", "car_brand_classification"
 CONFIDENCE = 0.5
 """Least confidence of a box that either side tells; both continue tracks with less sure ones."""
 LEAST_CONFIDENCE = 0.1
+LEAST_VOTE = 0.7
+"""A brand that the classifier is less sure of is no vote: fronts that are far or cut off."""
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Followed:
     fired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """Frame and track of each time that the archive's action ran."""
     brands: list[dict[Box, str]] = field(default_factory=list[dict[Box, str]])
-    """The brand that was told of each event's box."""
+    """The brand that the votes on each event's box have settled on."""
 
 
 def pipeline_json(method: str, tracking: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def pipeline_json(method: str, tracking: dict[str, Any]) -> dict[str, Any]:
                     "modelId": BRAND,
                     "modelFile": f"{BRAND}.pt",
                     "minConfidence": 0.5,
+                    "minResultConfidence": LEAST_VOTE,
                     "triggerClasses": ["Frontal"],
                     "crop": True,
                     "cropClass": "Frontal",
@@ -104,7 +107,13 @@ class Ours:
             followed.tracks.append({track: box for track, box in cars.items() if track is not None})
             followed.fired += [(index, track) for track in self._published.tracks]
             told = {event.xyxy: event.branches.get(BRAND) for event in events}
-            followed.brands.append({box: said.class_name for box, said in told.items() if said is not None})
+            followed.brands.append(
+                {
+                    box: said.class_name
+                    for box, said in told.items()
+                    if said is not None and said.vote is not None and said.vote.settled
+                }
+            )
         return followed
 
     def close(self) -> None:
