@@ -32,6 +32,7 @@ from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.opening import open_pipeline
 from siwatsystem.pipeline.state import PipelineState
+from siwatsystem.signatures import Trust
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ def run_pipeline(
 
 def _load(source: Path, target: Path) -> NodeDict:
     folder = _unpacked(source, target.absolute())
+    Trust().check(folder)
     shared = _shared()
     outbox = _LateOutbox(lambda: shared.outbox(target.absolute()))
     # A caller who loads by hand means to get the reference's results.

@@ -7,7 +7,7 @@ not keep the others from being looked at as far as that can be done.
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from siwatsystem import archive, packing, signatures
 from siwatsystem.archive import PIPELINE, Entry
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
+from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
 from siwatsystem.pipeline.class_checks import check_classes, class_warnings, steps
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.problems import Problem, json_path
@@ -135,6 +136,19 @@ def _read(found: Examination, data: dict[str, Any], read_model: ReadModel) -> No
     found.problems += check_classes(understood, names)
     if found.spec is not None:
         found.warnings += warnings_of(found.spec) + class_warnings(found.spec, names)
+        found.problems += _tests(found, found.spec)
+
+
+def _tests(found: Examination, spec: PipelineSpec) -> list[Problem]:
+    """What is wrong with the expectations of the archive's own tests; whether they hold is not looked at."""
+    if found.folder is None:
+        return []
+    try:
+        read_cases(found.folder, spec)
+    except ExpectationsInvalid as error:
+        where = f"{FOLDER}/{FILE}"
+        return [replace(one, path=f"{where}: {one.path}" if one.path else where) for one in error.problems]
+    return []
 
 
 def _unloadable(found: Examination, spec: PipelineSpec, read_model: ReadModel) -> list[Problem]:

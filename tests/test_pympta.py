@@ -145,6 +145,16 @@ def test_a_detecting_branch_of_its_own_needs_none_of_its_parents_classes(
     assert run_pipeline(PICTURE, node["branches"][0])["class"] == "Car"
 
 
+def test_an_archive_that_was_changed_under_its_signature_is_not_opened(
+    tmp_path: Path, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = archive(tmp_path, ROOT)
+    with zipfile.ZipFile(source, "a") as file:
+        file.writestr("top/signature.json", "{}")
+    assert load_pipeline_from_zip(source, tmp_path / "out") is None
+    assert "signature" in caplog.text
+
+
 def test_loading_again_into_the_same_folder_works(tmp_path: Path, registry: FakeRegistry) -> None:
     first = archive(tmp_path, ROOT)
     for source in (first, first.as_uri(), archive(tmp_path, {**ROOT, "minConfidence": 0.95}, "b.mpta")):

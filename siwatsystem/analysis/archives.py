@@ -15,15 +15,19 @@ from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.pipeline.opening import BARE_SUFFIXES, SPEC_FILE, OpenPipeline, Outbox, open_pipeline
 from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.pipeline.spec import bare_model
+from siwatsystem.signatures import Trust
+from siwatsystem.signing_keys import read_trusted
 
 
 class Archives:
     """Opens pipelines; exports and unpacked archives are kept below `settings.data_dir`, by digest."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises InvalidSetting for a trusted key that is none."""
         self._settings = settings
         models = settings.data_dir / "models"
         self._unpacked = models / ".run"
+        self._trust = Trust(read_trusted(settings.models.trusted_keys), settings.require_signature)
         self._registry = ModelRegistry(settings.runtime, models / ".runtime")
         self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="branch")
 
@@ -31,6 +35,7 @@ class Archives:
         """The pipeline at `path`: an .mpta, a folder with pipeline.json, or weights, of which `classes`
         are kept (all by default). Blocks while models load. Raises ModelError."""
         folder = self._folder(path, classes)
+        self._trust.check(folder)
         try:
             return open_pipeline(folder, self._registry, outbox, self._threads, self._settings.runtime)
         except PipelineInvalid as error:

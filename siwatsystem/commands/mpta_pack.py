@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from siwatsystem import packing
+from siwatsystem.archive import SIGNATURE
 from siwatsystem.commands import console
 from siwatsystem.commands.mpta_validate import show
 from siwatsystem.validation import examined
@@ -24,6 +25,8 @@ def pack(
     target = output or place.with_name(place.name + packing.SUFFIX)
     if target.exists() and not force:
         console.leave(f"{target} is there already: --force replaces it", 2)
+    if (folder / SIGNATURE).exists():
+        console.leave(f"{folder}: {SIGNATURE} is an earlier archive's: delete it, and sign the new one", 2)
     with console.told(), examined(folder, console.limits()) as found:
         if not found.valid:
             show(found, err=True)

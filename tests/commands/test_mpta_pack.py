@@ -42,6 +42,15 @@ def test_what_a_worker_would_refuse_is_not_packed(tmp_path: Path) -> None:
     assert not (tmp_path / "a.mpta").exists()
 
 
+def test_the_signature_of_an_earlier_archive_is_not_packed(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path / "cars")
+    (folder / "signature.json").write_text("{}")
+    done = run("pack", folder)
+    assert done.exit_code == 2
+    assert "delete it, and sign the new one" in done.stderr
+    assert not (tmp_path / "cars.mpta").exists()
+
+
 def test_a_full_disk_keeps_the_old_archive(tmp_path: Path) -> None:
     folder = unpacked(tmp_path / "cars")
     (tmp_path / "cars.mpta").write_text("old")

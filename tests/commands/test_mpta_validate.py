@@ -95,6 +95,17 @@ def test_what_is_not_there_and_bad_settings_are_wrong_usage(
     assert "max_entries" in done.stderr
 
 
+def test_expectations_that_cannot_hold_are_told(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path / "cars")
+    (folder / "tests").mkdir()
+    case = {"file": "nix.jpg", "expect": [{"class": "Bus"}]}
+    (folder / "tests" / "expected.json").write_text(json.dumps({"cases": [case]}))
+    done = run("validate", folder)
+    assert done.exit_code == 1
+    assert "tests/expected.json: cases[0].file" in done.stdout
+    assert "tests/expected.json: cases[0].expect[0].class" in done.stdout
+
+
 def test_the_limits_that_are_set_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIWAT_MODELS__MAX_UNPACKED_MB", "1")
     done = run("validate", DEMO)
