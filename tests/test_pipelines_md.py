@@ -228,14 +228,13 @@ def _line(line: str) -> str:
 
 def _plain(line: str) -> str:
     """Without what varies: colours, widths, frames of tables, digests, measured times and sizes."""
-    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    line = re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m", "", line)).strip()
     line = re.sub(r"SHA256:\S{43}", "SHA256:#", line)
     line = re.sub(r"(?<!\w)[A-Za-z0-9+/]{43}=", "#", line)
     line = re.sub(r"\b[0-9a-f]{12,64}\b", "#", line)
     line = re.sub(r"[┃┏┓┡┩━╇┳]+", "┃", line)
     line = re.sub(r"\d+\.\d+ (s|MB|kB|frames/s)\b|\b\d+ bytes|\b\d+\.\d\d │", "#", line)
-    line = re.sub(r"^\d+:\d\d\.\d|\d+ events$", "#", line)
-    return re.sub(r"\s+", " ", line).strip()
+    return re.sub(r"^\d+:\d\d\.\d|\d+ events$", "#", line)
 
 
 PARTS = TEXT.partition("\n## From zero weights to a running archive\n")
