@@ -155,7 +155,8 @@ class DatabaseManager:
         self._with_link(work)
 
     def initial_record(self, display_id: str, captured_timestamp: str, session_id: str) -> None:
-        """Insert the session's first record unless it has one. Raises TargetUnavailable, ActionFailed."""
+        """Insert the session's first record; of one that is there what it lacks is filled in. Raises
+        TargetUnavailable, ActionFailed."""
 
         def work(link: Link) -> None:
             place = self._table(link, CAR_TABLE)
@@ -165,10 +166,12 @@ class DatabaseManager:
             with link.transaction():
                 if key in place.keys:
                     link.execute(*_insert(place, key, session_id, values, keep=True))
+                    link.execute(*_fill(place, key, session_id, values))
                     return
                 link.execute(_lock(place))
                 if not link.execute(*_select(place, key, session_id)):
                     link.execute(*_insert(place, key, session_id, values))
+                link.execute(*_fill(place, key, session_id, values))
 
         self._with_link(work)
 
@@ -327,6 +330,18 @@ def _insert(
 def _select(place: Table, key: str, key_value: object) -> tuple[sql.Composable, list[object]]:
     statement = sql.SQL("SELECT 1 FROM {} WHERE {} = %s LIMIT 1")
     return statement.format(place.identifier, sql.Identifier(key)), [key_value]
+
+
+def _fill(
+    place: Table, key: str, key_value: object, values: Mapping[str, object]
+) -> tuple[sql.Composable, list[object]]:
+    """Give a row the values that it has none of: a result may have been recorded before the first capture."""
+    pairs = (sql.SQL("{0} = COALESCE({0}, %s)").format(sql.Identifier(name)) for name in values)
+    empty = (sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in values)
+    statement = sql.SQL("UPDATE {} SET {} WHERE {} = %s AND ({})").format(
+        place.identifier, sql.SQL(", ").join(pairs), sql.Identifier(key), sql.SQL(" OR ").join(empty)
+    )
+    return statement, [*values.values(), key_value]
 
 
 def _replace(

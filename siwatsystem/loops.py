@@ -99,14 +99,17 @@ class AnalysisLoop:
     def leave(self, identifier: str) -> None:
         """Take a member out; messages that wait for votes of what it followed are sent."""
         member = self.members.pop(identifier, None)
-        if member is not None:
+        pipeline = self.loaded.pipeline
+        if member is not None and pipeline is not None:
             # A frame of it may be under way, and nobody on this thread may wait for that.
-            self._threads.submit(self._finish, member)
+            self._threads.submit(pipeline.finish, member.state, self._context(member, time.time()))
 
     def finish(self) -> None:
         """Send what still waits for votes, when no frame is under way any more."""
+        pipeline = self.loaded.pipeline
         for member in self.members.values():
-            self._finish(member)
+            if pipeline is not None:
+                pipeline.finish(member.state, self._context(member, time.time()))
 
     def nudge(self) -> None:
         """Something the loop may be waiting for has happened (the pipeline is ready)."""
@@ -215,6 +218,8 @@ class AnalysisLoop:
         results: list[tuple[Member, Analysis]] = []
         failure: Exception | None = None
         for member in members:
+            if self.members.get(member.subscription.identifier) is not member:
+                continue  # it has left while the frame waited for a thread
             context = self._context(member, frame.captured_at)
             trace = Trace()
             try:
@@ -228,11 +233,6 @@ class AnalysisLoop:
             results.append((member, Analysis(tuple(events), seen, offset, context.session_id)))
         metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)
         return frame, results, failure
-
-    def _finish(self, member: Member) -> None:
-        pipeline = self.loaded.pipeline
-        if pipeline is not None:
-            pipeline.finish(member.state, self._context(member, time.time()))
 
     def _context(self, member: Member, captured_at: float) -> EventContext:
         subscription = member.subscription

@@ -30,7 +30,7 @@ from siwatsystem.model_registry import default_registry
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
-from siwatsystem.pipeline.opening import open_pipeline
+from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.signatures import Trust
 
@@ -78,21 +78,44 @@ class _States:
     Of more cameras than `MOST_CAMERAS` those that were not asked about for longest are forgotten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         self._lock = threading.Lock()
         self._by_camera: OrderedDict[str, PipelineState] = OrderedDict()
 
     def of(self, camera_id: str) -> PipelineState:
+        forgotten: list[tuple[str, PipelineState]] = []
         with self._lock:
             state = self._by_camera.setdefault(camera_id, PipelineState())
             self._by_camera.move_to_end(camera_id)
             if len(self._by_camera) > MOST_CAMERAS:
-                self._by_camera.popitem(last=False)
-            return state
+                forgotten.append(self._by_camera.popitem(last=False))
+        self._finish(forgotten)
+        return state
+
+    def finish(self) -> None:
+        """Send what waits for votes: no more pictures come."""
+        with self._lock:
+            left = list(self._by_camera.items())
+            self._by_camera.clear()
+        self._finish(left)
+
+    def _finish(self, states: list[tuple[str, PipelineState]]) -> None:
+        for camera_id, state in states:
+            self._pipeline.finish(state, EventContext(camera_id=camera_id))
 
 
 class _Hold:
     """Shared by all nodes of an archive: when the last of them is gone, its models are given back."""
+
+    def __init__(self) -> None:
+        self.states: list[_States] = []
+
+
+def _give_back(states: list[_States], opened: OpenPipeline) -> None:
+    for state in states:
+        state.finish()
+    opened.close()
 
 
 class _Surroundings:
@@ -180,7 +203,7 @@ def _load(source: Path, target: Path) -> NodeDict:
     settings = RuntimeSettings(precision="exact")
     opened = open_pipeline(folder, default_registry(), outbox, shared.threads, settings)
     hold = _Hold()
-    weakref.finalize(hold, opened.close)
+    weakref.finalize(hold, _give_back, hold.states, opened)
     return _as_dict(opened.pipeline.spec.pipeline, opened.pipeline, outbox, hold)
 
 
@@ -203,7 +226,8 @@ def _as_dict(node: Node, pipeline: Pipeline, outbox: _LateOutbox, hold: _Hold) -
     found = NodeDict(node.model_dump(by_alias=True, mode="json", exclude_unset=True))
     found["branches"] = [_as_dict(branch, pipeline, outbox, hold) for branch in node.branches]
     found.pipeline = pipeline.rooted_at(node)
-    found.states = _States()
+    found.states = _States(found.pipeline)
+    hold.states.append(found.states)
     found.outbox = outbox
     found.hold = hold
     return found

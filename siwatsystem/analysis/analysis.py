@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from siwatsystem.actions.base import Job
@@ -51,12 +51,22 @@ class Analysed:
 
 def analyse(
     material: Material, pipeline: Pipeline, actions: Actions, context: EventContext
-) -> Iterator[Analysed]:
+) -> Generator[Analysed]:
     """One result per frame. A frame on which the pipeline fails is told in its result and ends nothing.
 
+    What waited for votes of objects that are still there at the end comes to `actions` after the last one.
     Raises StreamError where the material cannot be read at all.
     """
     state = PipelineState()
+    try:
+        yield from _frames(material, pipeline, actions, context, state)
+    finally:
+        pipeline.finish(state, context)
+
+
+def _frames(
+    material: Material, pipeline: Pipeline, actions: Actions, context: EventContext, state: PipelineState
+) -> Iterator[Analysed]:
     for frame in material:
         captured_at = material.began_at + frame.at
         trace = Trace()

@@ -1,7 +1,8 @@
 """A pipeline over one material after the other: everything counted, annotated and written."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from siwatsystem.analysis import plots, summary
@@ -15,6 +16,7 @@ from siwatsystem.overlay import annotate
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
+from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline.zones import Corner, in_pixels
 
 
@@ -106,19 +108,30 @@ class Run:
 
     def _frames(self, material: Material, outputs: Outputs | None) -> None:
         pictures = self._plan.show or (outputs is not None and outputs.wants_pictures)
-        for analysed in analyse(material, self._pipeline, self._actions, self._context):
-            self.tally.add(analysed)
-            canvas = self._annotated(analysed) if pictures else None
-            if outputs is not None:
-                outputs.add(analysed, canvas)
-            going_on = self._watch(analysed, canvas)
-            seen = [name for name in sorted(self._plan.stop_on) if analysed.shows(name)]
-            if seen:
-                self.ended = f"{' and '.join(seen)} seen at {clock(analysed.frame.at)}"
-            elif not going_on or self._stopped():
-                self.ended = "stopped"
-            if self.ended is not None:
-                return
+        last: Analysed | None = None
+        with closing(analyse(material, self._pipeline, self._actions, self._context)) as frames:
+            for analysed in frames:
+                last = analysed
+                if not self._one(analysed, outputs, pictures):
+                    break
+        late = self._actions.taken()
+        if last is not None and late:
+            self.tally.actions.update(job.kind for job in late)
+            self._watch(replace(last, events=[], trace=Trace(), jobs=late), None)
+
+    def _one(self, analysed: Analysed, outputs: Outputs | None, pictures: bool) -> bool:
+        """Count, write and show one frame; whether to go on."""
+        self.tally.add(analysed)
+        canvas = self._annotated(analysed) if pictures else None
+        if outputs is not None:
+            outputs.add(analysed, canvas)
+        going_on = self._watch(analysed, canvas)
+        seen = [name for name in sorted(self._plan.stop_on) if analysed.shows(name)]
+        if seen:
+            self.ended = f"{' and '.join(seen)} seen at {clock(analysed.frame.at)}"
+        elif not going_on or self._stopped():
+            self.ended = "stopped"
+        return self.ended is None
 
     def _annotated(self, analysed: Analysed) -> Image:
         image = analysed.frame.image

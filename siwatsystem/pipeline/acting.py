@@ -65,7 +65,7 @@ class Actor:
 
     def initial_record(self) -> list[Job]:
         """The record's first row."""
-        if not _due(self._owner, "record"):
+        if not _due(self._owner, f"record of {self.session_id}"):
             return []
         return [
             initial_record_job(
@@ -132,6 +132,7 @@ class Actor:
         if not all(name in results for name in action.wait_for_branches):
             return []
         votes = [(one.class_name, one.vote is not None and one.vote.settled) for one in results.values()]
+        place = f"{place} of {self.session_id}"
         before = None if subject is None else subject.written.get(place)
         if before is not None and before[0] == votes:
             return []
@@ -160,6 +161,10 @@ class Actor:
     def _save(self, action: SaveImage, regions: Regions, context: dict[str, object]) -> Job:
         job = save_image_job(action, context, self._picture(action, regions), self._targets["redis"])
         context["image_key"] = job.payload["key"]
+        subject = _acted_once(self._owner)
+        if subject is not None and subject.names:
+            # Messages that are sent on a later frame name the image too.
+            subject.names["image_key"] = job.payload["key"]
         return job
 
     def _picture(self, action: SaveImage, regions: Regions) -> Image:

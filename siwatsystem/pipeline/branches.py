@@ -134,6 +134,8 @@ class BranchRunner:
             log.exception("branch %s failed", branch.model_id)
             metrics.ERRORS.labels("pipeline_failed").inc()
             self._tell(branch, "failed", f"{type(error).__name__}: {error}")
+            if owner is not None:
+                owner.subject.abstain(branch)
             return Outcome()
 
     def _run_one(self, branch: Node, region: Detection, owner: Owner | None) -> Outcome:
@@ -156,17 +158,13 @@ class BranchRunner:
         result = reading.result if owner is None else owner.subject.vote(reading.result)
         self._tell(branch, "ran", why, f"{result.class_name} {result.confidence:.2f}", seconds)
         own = _owner_below(branch, reading, owner)
-        outcome = Outcome(
-            {branch.model_id: result}, self._acts.branch_actions(branch, result, reading.regions, own)
-        )
-        outcome.add(self.run(branch.branches, reading.regions, own, below=True))
-        known = (
-            {}
-            if own is None
-            else {name: one for node in branch.branches for name, one in own.subject.remembered(node).items()}
-        )
-        results = {**known, **outcome.results}
-        outcome.jobs += self._acts.parallel_actions(branch, results, reading.regions, own)
+        regions = reading.of_class(result.class_name)
+        outcome = Outcome({branch.model_id: result}, self._acts.branch_actions(branch, result, regions, own))
+        outcome.add(self.run(branch.branches, regions, own, below=True))
+        if own is not None:
+            for node in branch.branches:
+                outcome.results = {**own.subject.remembered(node), **outcome.results}
+        outcome.jobs += self._acts.parallel_actions(branch, outcome.results, regions, own)
         return outcome
 
     def _tell(
@@ -187,7 +185,9 @@ def _owner_below(branch: Node, reading: Reading, owner: Owner | None) -> Owner |
     if tracking is None or reading.seen is None or not reading.regions:
         return owner
     best = max(reading.regions.values(), key=lambda box: box.confidence)
-    subject = reading.seen.subject_of(best, reading.regions)
+    subject = reading.seen.subject_of(best)
     if subject is None:
         return owner
+    if owner is not None:
+        owner.subject.found(branch, subject)
     return Owner(subject, tracking.acts_once or (owner is not None and owner.once))

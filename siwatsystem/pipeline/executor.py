@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from siwatsystem import metrics
@@ -28,7 +29,7 @@ from siwatsystem.pipeline.reading import expected, of_its_classes
 from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, same_name
 from siwatsystem.pipeline.spec import Node, PipelineSpec
 from siwatsystem.pipeline.state import PipelineState
-from siwatsystem.pipeline.steps import all_expected, branches_ready, main_of, records, with_remembered
+from siwatsystem.pipeline.steps import all_expected, branches_ready, records, with_remembered
 from siwatsystem.pipeline.subjects import Owner, Subject
 from siwatsystem.pipeline.trace import Step, Trace
 from siwatsystem.pipeline.trackers import Features
@@ -124,7 +125,7 @@ class Pipeline:
         run = _Run(image, context, memo or PredictionMemo(), state or PipelineState(), trace, submitted)
         try:
             with run.state.lock:
-                return self._run(run)
+                return [] if run.state.finished else self._run(run)
         finally:
             with self._idle:
                 self._runs -= 1
@@ -133,6 +134,7 @@ class Pipeline:
     def finish(self, state: PipelineState, context: EventContext, submitted: list[str] | None = None) -> None:
         """No more pictures come for `state`: send what waited for objects that are now gone."""
         with state.lock:
+            state.finished = True
             for follower in state.followers:
                 for subject in follower.finish():
                     self._send_waiting(subject, context, submitted)
@@ -143,10 +145,10 @@ class Pipeline:
             return self._idle.wait_for(lambda: self._runs == 0, timeout)
 
     def _run(self, run: _Run) -> list[Event]:
-        run.state.frames += 1
         root = self.spec.pipeline
         began = time.perf_counter()
         said = self._predict(root, run.image, None, run.memo)
+        run.state.frames += 1
         seconds = time.perf_counter() - began
         metrics.NODE_SECONDS.labels(root.model_id).observe(seconds)
         seen = self._seen(root, said, run)
@@ -155,12 +157,12 @@ class Pipeline:
             found = ", ".join(f"{box.class_name} {box.confidence:.2f}" for box in seen.boxes) or "nothing"
             run.trace.steps.append(Step(root.model_id, "ran", "on the picture", found, seconds))
         events: list[Event] = []
-        for regions in self._groups(root, seen):
-            event = self._event(root, regions, seen, run)
+        for main, regions in self._groups(root, seen):
+            event = self._event(root, main, regions, seen, run)
             if event is not None:
                 events.append(event)
         for follower in run.state.followers:
-            for subject in follower.ended(run.context.captured_at):
+            for subject in follower.ended(run.state.frames, run.context.captured_at):
                 self._send_waiting(subject, run.context, run.submitted)
         if self.on_picture is not None:
             self.on_picture(run.image, events)
@@ -201,34 +203,23 @@ class Pipeline:
         follower = run.state.follower(node)
         assert follower is not None
         encoder = self.encoders.get(node.model_id)
+        encode = None if encoder is None else partial(_looks, run, encoder)
+        at = run.context.captured_at
+        return follower.follow(boxes, run.size, run.state.frames, at, node.min_confidence, encode)
 
-        def encode(wanted: Sequence[Detection]) -> Features:
-            assert encoder is not None
-            return encoder.embed([looks_of(run.image, box) for box in wanted])
-
-        return follower.follow(
-            boxes,
-            run.size,
-            run.state.frames,
-            run.context.captured_at,
-            node.min_confidence,
-            None if encoder is None else encode,
-        )
-
-    def _groups(self, root: Node, seen: Seen) -> list[dict[str, Detection]]:
-        """The regions of each event."""
+    def _groups(self, root: Node, seen: Seen) -> list[tuple[Detection, Regions]]:
+        """What each event is about, and its regions."""
         if root.object_class is not None:
             groups = by_object(seen.boxes, root.object_class)
-            return [regions for regions in groups if seen.ready(next(iter(regions.values())))]
+            return [(thing, regions) for thing, regions in groups if seen.ready(thing)]
         regions = best_per_class(seen.of_interest)
-        return [regions] if regions else []
+        ready = [box for box in regions.values() if seen.ready(box)]
+        return [(max(ready, key=lambda box: box.confidence), regions)] if ready else []
 
-    def _event(self, root: Node, regions: Regions, seen: Seen, run: _Run) -> Event | None:
-        main = main_of(root, regions)
-        subject = seen.subject_of(main, {} if root.object_class is not None else regions)
-        if not expected(root, regions) or not branches_ready(
-            root, regions, () if subject is None else subject.results
-        ):
+    def _event(self, root: Node, main: Detection, regions: Regions, seen: Seen, run: _Run) -> Event | None:
+        subject = seen.subject_of(main)
+        known = {} if subject is None else with_remembered(root, {}, subject)
+        if not expected(root, regions) or not branches_ready(root, regions, known):
             return None
         owner = (
             None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)
@@ -249,7 +240,8 @@ class Pipeline:
         jobs += outcome.jobs
         results = outcome.results if subject is None else with_remembered(root, outcome.results, subject)
         jobs += actor.parallel_actions(root, results, regions, owner)
-        self._submit(jobs, session_id, run.context, run.submitted)
+        lane = session_id if subject is None else subject.lane_of(session_id)
+        self._submit(jobs, lane, run.context, run.submitted)
         return Event(main, regions, results, session_id)
 
     def _session(
@@ -266,13 +258,13 @@ class Pipeline:
     def _submit(
         self,
         jobs: Sequence[Job],
-        session_id: int | str | None,
+        lane: int | str | None,
         context: EventContext,
         submitted: list[str] | None,
     ) -> None:
         if not jobs:
             return
-        lane = None if session_id is None else str(session_id)
+        lane = None if lane is None else str(lane)
         event = OutboxEvent(tuple(jobs), lane=lane, subscription=context.camera_id)
         self._sink.submit(event)
         if submitted is not None:
@@ -282,7 +274,7 @@ class Pipeline:
         """Messages that waited for votes which will not settle any more."""
         jobs = list(subject.waiting.values())
         subject.waiting.clear()
-        self._submit(jobs, subject.session_id, context, submitted)
+        self._submit(jobs, subject.lane, context, submitted)
 
     def _predict(self, node: Node, image: Image, box: Box | None, memo: PredictionMemo) -> Prediction:
         """A node's model over the picture or a part of it, stretched to its `resizeTarget`."""
@@ -297,3 +289,9 @@ class Pipeline:
             return model.predict(crop_of(image, box, node), least, precision)
 
         return memo.get(key, make)
+
+
+def _looks(run: _Run, encoder: Encoder, boxes: Sequence[Detection]) -> Features:
+    """How boxes look, once however many subscriptions of the frame ask."""
+    key = (id(encoder), *(box.xyxy for box in boxes))
+    return run.memo.get(key, lambda: encoder.embed([looks_of(run.image, box) for box in boxes]))

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from siwatsystem.detections import Prediction
+T = TypeVar("T")
 
 
 class PredictionMemo:
@@ -12,9 +13,9 @@ class PredictionMemo:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[Hashable, Future[Prediction]] = {}
+        self._answers: dict[Hashable, Future[Any]] = {}
 
-    def get(self, key: Hashable, make: Callable[[], Prediction]) -> Prediction:
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The answer for `key`, made by whoever asks first; what `make` raises, all get."""
         with self._lock:
             answer = self._answers.get(key)

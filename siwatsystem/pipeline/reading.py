@@ -21,6 +21,14 @@ class Reading:
     seen: Seen | None = None
     why: str = ""
     """Why there is no result."""
+    classified: bool = False
+
+    def of_class(self, class_name: str) -> Regions:
+        """The regions, where a classification has been voted to be `class_name`."""
+        if not self.classified:
+            return self.regions
+        [box] = self.regions.values()
+        return {class_name: replace(box, class_name=class_name)}
 
 
 def trigger_of(branch: Node, regions: Regions) -> Detection | None:
@@ -69,7 +77,7 @@ def read(
             return Reading(why=f"{said.class_name} {said.confidence:.2f} is below minResultConfidence")
         seen = replace(region, class_name=said.class_name, confidence=said.confidence)
         result = BranchResult(branch, said.class_name, said.confidence, seen.tracker_id)
-        return Reading(result, {said.class_name: seen})
+        return Reading(result, {said.class_name: seen}, classified=True)
     in_picture = _to_picture(branch, box, said)
     found: Seen | None = None
     if follow is None:

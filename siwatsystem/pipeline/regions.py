@@ -18,8 +18,10 @@ def best_per_class(detections: Sequence[Detection]) -> dict[str, Detection]:
     return best
 
 
-def by_object(detections: Sequence[Detection], object_class: str) -> list[dict[str, Detection]]:
-    """One set of regions per object of `object_class`, most confident object first.
+def by_object(
+    detections: Sequence[Detection], object_class: str
+) -> list[tuple[Detection, dict[str, Detection]]]:
+    """Every object of `object_class` with its regions, most confident object first.
 
     A box of another class is a part of the object whose box contains its centre; where boxes
     overlap, of the one that fits best: the smallest that contains the centre.
@@ -34,8 +36,10 @@ def by_object(detections: Sequence[Detection], object_class: str) -> list[dict[s
             continue
         holders = [index for index, box in enumerate(objects) if holds_centre(box, part)]
         if holders:
-            parts[min(holders, key=lambda index: _area(objects[index]))].append(part)
-    return [{box.class_name: box, **best_per_class(own)} for box, own in zip(objects, parts, strict=True)]
+            parts[min(holders, key=lambda index: area(objects[index]))].append(part)
+    return [
+        (box, {box.class_name: box, **best_per_class(own)}) for box, own in zip(objects, parts, strict=True)
+    ]
 
 
 def find(regions: Regions, class_name: str) -> Detection | None:
@@ -68,10 +72,19 @@ def in_reading_order(characters: Sequence[Detection]) -> str:
 
 
 def holds_centre(box: Detection, part: Detection) -> bool:
+    """Whether the centre of `part` lies in `box`."""
     x = (part.xyxy[0] + part.xyxy[2]) / 2
     y = (part.xyxy[1] + part.xyxy[3]) / 2
     return box.xyxy[0] <= x <= box.xyxy[2] and box.xyxy[1] <= y <= box.xyxy[3]
 
 
-def _area(box: Detection) -> float:
-    return (box.xyxy[2] - box.xyxy[0]) * (box.xyxy[3] - box.xyxy[1])
+def area(box: Detection) -> float:
+    """In square pixels."""
+    return max(0.0, box.xyxy[2] - box.xyxy[0]) * max(0.0, box.xyxy[3] - box.xyxy[1])
+
+
+def shared(part: Detection, whole: Detection) -> float:
+    """Share of `part` that lies in `whole`, 0-1."""
+    width = min(part.xyxy[2], whole.xyxy[2]) - max(part.xyxy[0], whole.xyxy[0])
+    height = min(part.xyxy[3], whole.xyxy[3]) - max(part.xyxy[1], whole.xyxy[1])
+    return max(0.0, width) * max(0.0, height) / max(area(part), 1e-9)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from siwatsystem.pipeline.following import Follower
 from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.trackers import make_tracker
-from siwatsystem.pipeline.tracking import Tracking
 
 
 @dataclass(slots=True)
@@ -17,23 +16,22 @@ class PipelineState:
     """Frames analysed so far."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while a frame is analysed: frames of one subscription go one after the other."""
-    _followers: dict[str, tuple[Tracking, Follower]] = field(
-        default_factory=dict[str, tuple[Tracking, Follower]]
-    )
+    finished: bool = False
+    """Set when no more frames are to be analysed; what comes all the same is passed over."""
+    _followers: dict[str, Follower] = field(default_factory=dict[str, Follower])
 
     def follower(self, node: Node) -> Follower | None:
         """What follows this node's objects; None where the node does not track."""
         tracking = node.tracking
         if tracking is None or not tracking.enabled:
             return None
-        known = self._followers.get(node.model_id)
-        # An archive that was loaded anew may say something else under the same name.
-        if known is None or known[0] is not tracking:
+        follower = self._followers.get(node.model_id)
+        if follower is None:
             config = tracking.config.reaching(node.min_confidence)
             follower = Follower(tracking.model_copy(update={"config": config}), make_tracker)
-            known = self._followers[node.model_id] = (tracking, follower)
-        return known[1]
+            self._followers[node.model_id] = follower
+        return follower
 
     @property
     def followers(self) -> list[Follower]:
-        return [follower for _, follower in self._followers.values()]
+        return list(self._followers.values())

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-from siwatsystem.detections import Detection
 from siwatsystem.pipeline.events import BranchResult
 from siwatsystem.pipeline.node import Node, PipelineSpec
 from siwatsystem.pipeline.reading import trigger_of
@@ -33,15 +32,6 @@ def branches_ready(root: Node, regions: Regions, known: Collection[str]) -> bool
             if name not in known and (owner is None or trigger_of(owner, regions) is None):
                 return False
     return True
-
-
-def main_of(root: Node, regions: Regions) -> Detection:
-    """The detection that an event is about: the object, else the most confident region."""
-    if root.object_class is not None:
-        thing = find(regions, root.object_class)
-        if thing is not None:
-            return thing
-    return max(regions.values(), key=lambda region: region.confidence)
 
 
 def with_remembered(

@@ -53,7 +53,7 @@ class Film:
         self.frame += 1
         self.at += 0.5
         seen = self.follower.follow(boxes, SIZE, self.frame, self.at, least)
-        self.follower.ended(self.at)
+        self.follower.ended(self.frame, self.at)
         return seen
 
 
@@ -133,21 +133,61 @@ def test_parts_of_what_is_ready_are_of_interest() -> None:
     assert [box.class_name for box in seen.of_interest] == ["Car", "Frontal"]
 
 
+FRONT = Detection("Frontal", 0.8, (290, 250, 330, 290))
+"""Of the car at 300."""
+
+
 def test_a_car_and_its_front_are_one_object_whichever_is_surer() -> None:
     film = Film(once=True)
-    front = Detection("Frontal", 0.8, (290, 250, 330, 290))
-    seen = film.show(car(300), front)
-    whole, part = seen.boxes
-    regions = {"Car": whole, "Frontal": part}
-    subject = seen.subject_of(whole, regions)
+    for _ in range(3):
+        whole, part = film.show(car(300), FRONT).boxes
+        assert (whole.tracker_id, part.tracker_id) == (1, 1)
+    seen = film.show(car(300), FRONT)
+    assert seen.subject_of(seen.boxes[0]) is seen.subject_of(seen.boxes[1])
+
+
+def test_a_front_that_was_there_first_hands_on_what_was_done_for_it() -> None:
+    film = Film(once=True)
+    seen = film.show(FRONT)
+    subject = seen.subject_of(seen.boxes[0])
     assert subject is not None
     subject.done.add("something")
-    again = film.show(car(302), front)
-    whole, part = again.boxes
-    assert again.subject_of(part, {"Car": whole, "Frontal": part}) is subject
-    elsewhere = film.show(car(304), car(700, "Frontal"))
-    whole, part = elsewhere.boxes
-    assert elsewhere.subject_of(whole, {"Car": whole, "Frontal": part}) is subject
+    later = film.show(car(300), FRONT)
+    assert [later.subject_of(box) for box in later.boxes] == [subject, subject]
+    assert [box.tracker_id for box in later.boxes] == [1, 1]
+
+
+def test_a_front_stays_with_its_car_while_that_is_not_seen() -> None:
+    film = Film(once=True)
+    whole, _ = (seen := film.show(car(300), FRONT)).boxes
+    subject = seen.subject_of(whole)
+    alone = film.show(FRONT)
+    assert alone.subject_of(alone.boxes[0]) is subject
+
+
+def test_what_passes_in_front_of_a_car_is_not_taken_for_it() -> None:
+    film = Film(once=True)
+    parked = film.show(car(300))
+    subject = parked.subject_of(parked.boxes[0])
+    for x in (200, 300, 400):
+        walker = Detection("Person", 0.8, (x - 10, 240, x + 10, 300))
+        seen = film.show(car(300), walker)
+    assert seen.subject_of(seen.boxes[0]) is subject
+    assert seen.subject_of(seen.boxes[1]) is not subject
+
+
+def test_a_front_belongs_to_the_car_that_holds_it_best() -> None:
+    film = Film(once=True)
+    seen = film.show(car(300), car(345, "Taxi"), Detection("Frontal", 0.8, (340, 250, 380, 290)))
+    assert seen.subject_of(seen.boxes[2]) is seen.subject_of(seen.boxes[1])
+
+
+def test_a_new_car_inside_the_box_of_a_ready_one_is_not_let_through() -> None:
+    film = Film(stabilityThreshold=2)
+    film.show(car(300))
+    near = Detection("car", 0.95, (280, 240, 340, 295))
+    seen = film.show(car(300), near)
+    assert [box.class_name for box in seen.of_interest] == ["Car"]
 
 
 def test_ids_start_again_when_nothing_is_followed_after_the_interval() -> None:
@@ -156,6 +196,7 @@ def test_ids_start_again_when_nothing_is_followed_after_the_interval() -> None:
     film.at += 9
     assert film.show(car(100, "b")).boxes[0].tracker_id == 2
     film.at += 4  # b is gone by now, and the interval is over
+    film.show()
     film.show()
     assert film.show(car(100, "c")).boxes[0].tracker_id == 1
 
@@ -167,11 +208,11 @@ def test_a_parked_car_is_kept_when_ids_start_again_at_last() -> None:
     for _ in range(45):
         seen = film.show(car(300, "parked"))
         if film.frame == 5:
-            subject = seen.subject_of(seen.boxes[0], {})
+            subject = seen.subject_of(seen.boxes[0])
             assert subject is not None
             subject.done.add("acted")
     assert seen.boxes[0].tracker_id == 1
-    kept = seen.subject_of(seen.boxes[0], {})
+    kept = seen.subject_of(seen.boxes[0])
     assert kept is not None
     assert kept.done == {"acted"}
     assert film.show(car(300, "parked"), car(700, "new")).boxes[1].tracker_id == 2
@@ -181,9 +222,20 @@ def test_what_is_gone_is_forgotten_and_handed_out_once() -> None:
     film = Film()
     film.show(car(100, "a"))
     film.follower.follow([], SIZE, 2, film.at + 10)
-    assert len(film.follower.ended(film.at + 10)) == 1
-    assert film.follower.ended(film.at + 11) == []
+    assert len(film.follower.ended(2, film.at + 10)) == 1
+    assert film.follower.ended(3, film.at + 11) == []
     assert film.follower.finish() == []
+
+
+def test_a_clock_that_stands_or_goes_back_makes_no_frame_of_two() -> None:
+    film = Film(stabilityThreshold=3)
+    film.at = 1000.0
+    film.show(car(300))
+    film.at = 500.0
+    film.show(car(300))
+    film.at = 499.5
+    assert ready(film.show(car(300))) == [True]
+    assert film.show(car(300)).boxes[0].tracker_id == 1
 
 
 def test_further_boxes_of_the_same_frame_count_once() -> None:

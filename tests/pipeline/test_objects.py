@@ -292,5 +292,113 @@ def test_whatever_is_told_can_have_a_track(threads: ThreadPoolExecutor) -> None:
     strict = {"config": {"new_track_thresh": 0.5}}
     film = Film(threads, root(objectClass="Car", minConfidence=0.2, tracking=strict), {})
     film.show(unsure)
-    (event,) = film.show(unsure)
-    assert event.tracker_id is None
+    assert film.show(unsure) == []  # what no track can begin with is no object
+
+
+def plates(below: FakeModel) -> tuple[dict[str, Any], dict[str, FakeModel]]:
+    """A car's plate, followed itself, and what is said of it."""
+    plate = branch("plate", tracking={}, branches=[branch("kind", "Plate", resultField="kind")])
+    detector = FakeModel((Detection("Plate", 0.9, (10, 30, 40, 40)),), ["Plate"])
+    return plate, {"plate": detector, "kind": below}
+
+
+def test_what_is_known_of_a_part_is_known_of_the_whole(threads: ThreadPoolExecutor) -> None:
+    plate, models = plates(said("private"))
+    plate["triggerClasses"] = ["Frontal"]
+    publish = {"type": "redis_publish", "channel": "cars", "message": '{"kind": "{kind.kind}"}'}
+    node = root(
+        objectClass="Car",
+        multiClass=True,
+        expectedClasses=["Car"],
+        tracking=ONCE,
+        branches=[plate],
+        parallelActions=[update("kind", license_type="{kind.kind}"), publish],
+    )
+    film = Film(threads, node, models)
+    for _ in range(8):
+        (event,) = film.show(CAR, FRONTAL)
+    assert event.attributes["kind"] == "private"
+    assert len(models["plate"].seen) < 8  # plate and kind have settled: nobody is asked any more
+    assert len(models["kind"].seen) == 3
+    (hidden,) = film.show(CAR)
+    assert hidden.attributes["kind"] == "private"
+    kinds = film.kinds()
+    assert kinds.count("redis_publish") == 1
+    assert kinds.count("postgresql_update_combined") == 1
+
+
+def test_a_nested_node_is_triggered_by_what_was_voted(threads: ThreadPoolExecutor) -> None:
+    trucks = branch("axles", "Truck")
+    node = root(objectClass="Car", tracking={}, branches=[branch("kind", branches=[trucks])])
+    kind = Script("Bus", "Bus", "Bus", "Truck")
+    film = Film(threads, node, {"kind": kind.model, "axles": said("3")})
+    for _ in range(5):
+        (event,) = film.show(CAR)
+    assert event.branches["kind"].class_name == "Bus"
+    assert "axles" not in event.branches
+
+
+def test_a_record_goes_over_to_the_session_that_its_display_gets(threads: ThreadPoolExecutor) -> None:
+    node = root(
+        objectClass="Car",
+        multiClass=True,
+        expectedClasses=["Car"],
+        tracking=ONCE,
+        branches=[branch("brand")],
+        parallelActions=[update("brand", car_brand="{brand.brand}")],
+        actions=[SAVE],
+    )
+    film = Film(threads, node, {"brand": said("Aster")})
+    film.show(CAR)
+    film.show(CAR)
+    film.new_jobs()
+    (event,) = film.show(CAR, session_id=7)
+    assert event.session_id == 7
+    jobs = film.new_jobs()
+    assert [job.kind for job in jobs] == ["postgresql_initial_record", "postgresql_update_combined"]
+    assert [job.payload.get("session_id") or job.payload["key_value"] for job in jobs] == ["7", "7"]
+    (event,) = film.show(CAR, session_id=8)
+    assert event.session_id == 7  # a later one is another car's visit
+    assert film.kinds() == []
+
+
+def test_a_late_message_names_the_image_and_keeps_its_order(threads: ThreadPoolExecutor) -> None:
+    message = '{"brand": "{brand.brand}", "image_key": "{image_key}"}'
+    publish = {"type": "redis_publish", "channel": "cars", "message": message}
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand")], parallelActions=[SAVE, publish])
+    film = Film(threads, node, {"brand": said("Aster")})
+    film.show(CAR, session_id=7)
+    film.show(CAR, session_id=7)
+    film.pipeline.finish(film.state, CONTEXT)
+    events = list(film.bench.outbox.events)
+    image, late = film.new_jobs()
+    assert json.loads(late.payload["message"])["image_key"] == image.payload["key"]
+    assert len({event.lane for event in events}) == 1
+
+
+def test_a_branch_that_always_fails_is_not_asked_for_ever(threads: ThreadPoolExecutor) -> None:
+    broken = FakeModel(RuntimeError("no"), ["Aster"], "classify")
+    node = root(objectClass="Car", tracking=ONCE, branches=[branch("brand", voting={"maxVotes": 4})])
+    film = Film(threads, node, {"brand": broken})
+    for _ in range(10):
+        film.show(CAR)
+    assert len(broken.seen) == 4
+
+
+def test_a_picture_on_which_the_model_fails_is_no_analysed_one(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", tracking={"stabilityThreshold": 2}), {})
+    film.show(CAR)
+    film.pipeline.models["root"]._answers = {"exact": RuntimeError("no")}  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError):
+        film.show(CAR)
+    film.pipeline.models["root"]._answers = {"exact": (CAR,)}  # type: ignore[attr-defined]
+    assert len(film.show(CAR)) == 1
+
+
+def test_nothing_comes_of_a_picture_after_the_end(threads: ThreadPoolExecutor) -> None:
+    film = Film(threads, root(objectClass="Car", tracking={}, actions=[SAVE]), {})
+    film.show(CAR)
+    film.new_jobs()
+    film.pipeline.finish(film.state, CONTEXT)
+    assert film.show(CAR) == []
+    assert film.kinds() == []
