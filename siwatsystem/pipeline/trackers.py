@@ -50,12 +50,9 @@ class Tracker(Protocol):
         ...
 
 
-DUPLICATE = 0.6
-"""Overlap (IoU) with a box of its class, on the same frame, that is not believed to be another object."""
-OVERLAPPED = 0.3
-"""The same from which that is believed only of what stays,"""
-OVERLAPPED_SEC = 1.5
-"""for so long: leftovers of a car come and go."""
+DUPLICATE = 0.3
+"""Overlap (IoU) with a box of its class, on the same frame, that is not believed to be another object: two
+cars come into sight apart, and a second box on one that is followed is nearly always a leftover of it."""
 DUPLICATE_OF_ANY = 0.85
 """The same where classes differ."""
 HALF = 0.7
@@ -152,7 +149,7 @@ class BoxTracker:
         """A new track, unless something that was seen on this frame already is what the box shows."""
         others = [track.box for track in self._tracks if track.frame == self._frame]
         # On the first frame nothing can have been seen before, and a picture may stand alone.
-        needed, wait = self._config.min_hits if self._frame > 1 else 1, 0.0
+        needed = self._config.min_hits if self._frame > 1 else 1
         if others:
             seen, placed = np.array([box.xyxy]), np.array([other.xyxy for other in others])
             overlap, inside = overlaps(seen, placed)[0], contained(seen, placed)[0]
@@ -160,17 +157,14 @@ class BoxTracker:
             if (overlap >= np.where(same, DUPLICATE, DUPLICATE_OF_ANY)).any():
                 return None
             needed += HALF_SIGHTINGS if (same & (inside >= HALF)).any() else 0
-            wait = OVERLAPPED_SEC if (same & (overlap >= OVERLAPPED)).any() else 0.0
         self._number += 1
         track = Tracklet(self._number, Motion(box.xyxy), self._frame, self._clock, box, needed)
-        track.not_before = self._clock + wait
         track.vote(box)
         self._tracks.append(track)
         return self._sighting(track)
 
     def _sighting(self, track: Tracklet) -> Sighting:
-        believed = track.sightings >= track.needed and self._clock >= track.not_before
-        track.confirmed = track.confirmed or believed
+        track.confirmed = track.confirmed or track.sightings >= track.needed
         return Sighting(track.number, track.confirmed)
 
 

@@ -26,8 +26,6 @@ class Tracklet:
     """What was seen of it there."""
     needed: int
     """Sightings from which it is believed."""
-    not_before: float = 0.0
-    """When it is believed at the earliest, on the tracker's clock."""
     sightings: int = 1
     confirmed: bool = False
     looks: NDArray[np.float32] | None = None
