@@ -127,9 +127,12 @@ class FakeRegistry:
         return self._models[Path(path).name]
 
     def acquire_encoder(self, model_id: str, path: str | Path) -> FakeEncoder:
-        """The encoder of that file's name. Raises FileNotFoundError where the file is not there."""
+        """The encoder of that file's name. Raises FileNotFoundError where the file is not there, and
+        ModelInvalid where it is no encoder."""
         if not Path(path).exists():
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        if Path(path).name not in self._encoders:
+            raise ModelInvalid(f"{Path(path).name} is no encoder")
         self.held.append(model_id)
         return self._encoders[Path(path).name]
 

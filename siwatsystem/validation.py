@@ -16,7 +16,7 @@ from siwatsystem.archive import PIPELINE, Entry
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
-from siwatsystem.pipeline.class_checks import check_classes, class_warnings, steps
+from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings, steps
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.problems import Problem, json_path
 from siwatsystem.pipeline.sketch import sketch
@@ -133,7 +133,12 @@ def _read(found: Examination, data: dict[str, Any], read_model: ReadModel) -> No
         for node in understood.pipeline.walk()
         if node.model_id and isinstance(facts := found.models.get(node.model_file), Metadata)
     }
-    found.problems += check_classes(understood, names)
+    tasks = {
+        node.model_id: facts.task
+        for node in understood.pipeline.walk()
+        if isinstance(facts := found.models.get(node.model_file), Metadata)
+    }
+    found.problems += check_classes(understood, names) + check_tasks(understood, tasks)
     if found.spec is not None:
         found.warnings += warnings_of(found.spec) + class_warnings(found.spec, names)
         found.problems += _tests(found, found.spec)
@@ -186,7 +191,7 @@ def _bare(found: Examination, read_model: ReadModel) -> PipelineSpec | None:
     if isinstance(facts, str):
         found.problems.append(Problem("", facts))
         return None
-    return bare_model(found.source.name, list(facts.names.values()))
+    return bare_model(found.source.name, list(facts.names.values()), facts.task == "detect")
 
 
 def _entry(folder: Path, name: str) -> Entry:

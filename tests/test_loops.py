@@ -13,9 +13,11 @@ from siwatsystem.errors import StreamLost
 from siwatsystem.frames import Frame
 from siwatsystem.loading import Loaded, PipelineKey
 from siwatsystem.loops import Analysis, AnalysisLoop, Member
+from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
+from tests import scripted
 
 CAR = Detection("Car", 0.9, (1, 2, 11, 12))
 INTERVAL = 0.02
@@ -323,5 +325,68 @@ def test_the_pool_takes_what_is_newest_when_its_turn_comes():
         await until(lambda: bench.delivered)
         await asyncio.sleep(3 * INTERVAL)
         assert bench.sequences == [3]
+
+    play(scene)
+
+
+def waiting(threads: ThreadPoolExecutor) -> tuple[scripted.Bench, Pipeline]:
+    """A pipeline whose message waits for the votes on a brand."""
+    actions = scripted.Bench(threads)
+    message = {"type": "redis_publish", "channel": "cars", "message": '{"brand": "{brand.brand}"}'}
+    node = scripted.root(
+        objectClass="Car",
+        tracking={"once": True},
+        branches=[scripted.branch("brand")],
+        parallelActions=[message],
+    )
+    models = {"root": scripted.detector(scripted.CAR), "brand": scripted.said("Aster")}
+    return actions, actions.pipeline(node, models)
+
+
+def test_what_waits_for_votes_is_sent_when_its_display_leaves():
+    async def scene(bench: Bench) -> None:
+        actions, bench.loaded.pipeline = waiting(bench.threads)
+        bench.join("d;c")
+        bench.source.show(scripted.PICTURE)
+        await until(lambda: bench.delivered)
+        assert actions.outbox.jobs == []
+        bench.loop.leave("d;c")
+        bench.loaded.pipeline = None  # the last one has left, and the archive is closed
+        await until(lambda: actions.outbox.jobs)
+        assert [event.subscription for event in actions.outbox.events] == ["d;c"]
+
+    play(scene)
+
+
+def test_what_waits_for_votes_is_sent_when_the_worker_stops():
+    async def scene(bench: Bench) -> None:
+        actions, bench.loaded.pipeline = waiting(bench.threads)
+        bench.join("d;c")
+        bench.source.show(scripted.PICTURE)
+        await until(lambda: bench.delivered)
+        bench.loop.stop()
+        bench.loop.finish()
+        assert len(actions.outbox.jobs) == 1
+
+    play(scene)
+
+
+def test_who_left_is_not_analysed_any_more_and_nothing_is_done_twice():
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        actions = scripted.Bench(bench.threads)
+        node = scripted.root(objectClass="Car", tracking={"once": True}, actions=[scripted.SAVE])
+        blocked = FakeModel(gate, ["Car", "Frontal"])
+        bench.loaded.pipeline = actions.pipeline(node, {"root": blocked})
+        bench.join("stays;c")
+        bench.join("leaves;c")
+        bench.source.show(scripted.PICTURE)
+        await until(lambda: gate.entered)
+        bench.loop.leave("leaves;c")
+        gate.open.set()
+        await until(lambda: bench.delivered)
+        await asyncio.sleep(5 * INTERVAL)
+        assert {event.subscription for event in actions.outbox.events} == {"stays;c"}
 
     play(scene)

@@ -15,6 +15,7 @@ from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.pipeline.opening import BARE_SUFFIXES, SPEC_FILE, OpenPipeline, Outbox, open_pipeline
 from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.pipeline.spec import bare_model
+from siwatsystem.runtime.facts import read_facts
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
 
@@ -86,7 +87,7 @@ class Archives:
             link.unlink(missing_ok=True)
             link.symlink_to(path.absolute())
         if classes:
-            spec = bare_model(path.name, classes)
+            spec = bare_model(path.name, classes, read_facts(path).task == "detect")
             text = json.dumps(spec.model_dump(by_alias=True, mode="json", exclude_unset=True))
             (folder / SPEC_FILE).write_text(text, encoding="utf-8")
         return folder

@@ -28,6 +28,22 @@ def check_classes(spec: PipelineSpec, names_by_model_id: Names) -> list[Problem]
     return [problem for step in steps(spec.pipeline) for problem in _node_problems(step, names_by_model_id)]
 
 
+def check_tasks(spec: PipelineSpec, tasks_by_model_id: Mapping[str, str]) -> list[Problem]:
+    """What only a detector can do, asked of a classifier. A model that could not be loaded is left out."""
+    found: list[Problem] = []
+    for step in steps(spec.pipeline):
+        if tasks_by_model_id.get(step.node.model_id) != "classify":
+            continue
+        if step.node.tracked:
+            hint = "track the node whose objects it classifies"
+            place = json_path((*step.path, "tracking"))
+            found.append(Problem(place, "a classifier finds no objects that could be followed", hint))
+        if step.node.read_text:
+            place = json_path((*step.path, "readText"))
+            found.append(Problem(place, "a classifier finds no characters", "readText wants a detector"))
+    return found
+
+
 def class_warnings(spec: PipelineSpec, names_by_model_id: Names) -> list[str]:
     """Classes that some model has, but that never reach the place where they are named."""
     found: list[str] = []

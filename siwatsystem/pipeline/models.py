@@ -46,6 +46,9 @@ def load_encoders(
                 assert tracking.reid_model is not None  # checked when the archive was read
                 name = f"{owner}/{node.model_id}/reid"
                 encoders[node.model_id] = registry.acquire_encoder(name, folder / tracking.reid_model)
+    except FileNotFoundError as error:
+        release_encoders(encoders, registry, owner)
+        raise ModelInvalid(f"an encoder is missing: {Path(str(error.filename or error)).name}") from None
     except SiwatError:
         release_encoders(encoders, registry, owner)
         raise

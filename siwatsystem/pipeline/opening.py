@@ -11,7 +11,7 @@ from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.model_registry import ModelRegistry, SharedEncoder
-from siwatsystem.pipeline.class_checks import check_classes, class_warnings
+from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings
 from siwatsystem.pipeline.executor import Pipeline, Sink
 from siwatsystem.pipeline.gating import Gate
 from siwatsystem.pipeline.models import load_encoders, load_models, release_encoders, release_models
@@ -81,7 +81,8 @@ def open_pipeline(
         log.warning("%s: %s", spec.pipeline.model_id, warning)
     models = load_models(spec, folder, registry, owner)
     names = {model_id: list(model.names.values()) for model_id, model in models.items()}
-    problems = check_classes(spec, names)
+    tasks = {model_id: str(model.task) for model_id, model in models.items()}
+    problems = check_classes(spec, names) + check_tasks(spec, tasks)
     if problems:
         release_models(models, registry, owner)
         raise PipelineInvalid(problems)
@@ -132,7 +133,7 @@ def _bare(folder: Path, registry: ModelRegistry) -> PipelineSpec:
         raise ModelInvalid(f"no {SPEC_FILE} and no model file")
     model = registry.acquire(str(folder), found[0])
     try:
-        return bare_model(found[0].name, list(model.names.values()))
+        return bare_model(found[0].name, list(model.names.values()), tracked=model.task == "detect")
     finally:
         registry.release(str(folder))
 

@@ -41,14 +41,14 @@ def parse(data: object, files: Collection[str] | None = None) -> PipelineSpec:
     return spec
 
 
-def bare_model(file_name: str, class_names: Sequence[str]) -> PipelineSpec:
-    """The pipeline of a model that came without one: all its classes from 0.25 on, tracked."""
+def bare_model(file_name: str, class_names: Sequence[str], tracked: bool = True) -> PipelineSpec:
+    """The pipeline of a model that came without one: all its classes from 0.25 on, tracked if it detects."""
     node = Node(
         model_id=PurePosixPath(file_name).stem,
         model_file=file_name,
         min_confidence=BARE_CONFIDENCE,
         trigger_classes=tuple(class_names),
-        tracking=Tracking(),
+        tracking=Tracking() if tracked else None,
     )
     return PipelineSpec(pipeline=node)
 

@@ -64,7 +64,7 @@ class Tracking(SpecModel):
     max_jump: Positive | None = None
     """Pixels between two analysed frames beyond which the step is not counted."""
     reset_interval_sec: Positive = 3600.0
-    """Age at which everything is forgotten once no track is alive, at the latest after twice as long."""
+    """Age from which ids start at 1 again once nothing is followed, at the latest after twice as long."""
     once: bool | None = None
     """Whether to act once per id; default: whether `stabilityThreshold` is above 0."""
 

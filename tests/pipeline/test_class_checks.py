@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from siwatsystem.pipeline.class_checks import check_classes, class_warnings
+from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings
 from siwatsystem.pipeline.sketch import sketch
 from siwatsystem.pipeline.spec import bare_model, parse
 
@@ -157,3 +157,15 @@ def test_a_sketch_of_a_very_deep_file_ends() -> None:
     for _ in range(5000):
         data = {"branches": [data]}
     assert sketch({"pipeline": data}) is not None
+
+
+def test_what_only_detectors_can_do_is_not_asked_of_a_classifier() -> None:
+    node: dict[str, Any] = {"modelFile": "m.pt", "minConfidence": 0.5, "triggerClasses": ["Car"]}
+    below = {**node, "modelId": "brand", "readText": True, "tracking": {}}
+    spec = parse({"pipeline": {**node, "modelId": "cars", "tracking": {}, "branches": [below]}})
+    found = check_tasks(spec, {"cars": "detect", "brand": "classify"})
+    assert [problem.path for problem in found] == [
+        "pipeline.branches[0].tracking",
+        "pipeline.branches[0].readText",
+    ]
+    assert check_tasks(spec, {"cars": "detect"}) == []

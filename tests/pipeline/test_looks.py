@@ -97,15 +97,16 @@ def test_without_looks_they_are_taken_to_have_passed_each_other(tmp_path: Path) 
 
 
 def test_what_is_no_encoder_is_refused_and_nothing_stays_loaded(tmp_path: Path) -> None:
-    registry = FakeRegistry(
-        {"cars.pt": FakeModel((), ["Car"])}, {"looks.onnx": FakeEncoder(ModelInvalid("no encoder"))}
-    )
-    looks = {"method": "botsort", "reidModel": "missing.onnx", "config": {"with_reid": True}}
-    with ThreadPoolExecutor(1) as threads, pytest.raises(ModelInvalid, match=r"reidModel.*missing"):
+    registry = FakeRegistry({"cars.pt": FakeModel((), ["Car"])})
+    looks = {"method": "botsort", "reidModel": "nix.onnx", "config": {"with_reid": True}}
+    place = folder(tmp_path, **looks)
+    (place / "nix.onnx").write_bytes(b"weights")
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ModelInvalid, match="no encoder"):
         open_pipeline(
-            folder(tmp_path, **looks),
+            place,
             registry,  # type: ignore[arg-type]
             RecordingOutbox(),  # type: ignore[arg-type]
             threads,
             RuntimeSettings(),
         )
+    assert registry.held == []
