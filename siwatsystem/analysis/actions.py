@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from siwatsystem.actions.base import Job, OutboxEvent
@@ -68,8 +69,7 @@ def describe(job: Job) -> str:
     payload = job.payload
     match job.kind:
         case "redis_save_image":
-            expires = "" if job.expires_at is None else ", expires"
-            return f"save image {payload['key']}{expires}"
+            return f"save image {payload['key']}{_expiry(job)}"
         case "redis_publish":
             return f"publish to {payload['channel']}: {payload['message']}"
         case "postgresql_initial_record":
@@ -77,6 +77,12 @@ def describe(job: Job) -> str:
         case "postgresql_update_combined":
             values = ", ".join([*_pairs(payload["fields"]), *(f"{name}=NOW()" for name in payload["now"])])
             return f"write {payload['table']} where {payload['key_field']}={payload['key_value']}: {values}"
+
+
+def _expiry(job: Job) -> str:
+    if job.expires_at is None:
+        return ""
+    return f", until {datetime.fromtimestamp(job.expires_at, UTC).astimezone():%H:%M:%S}"
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[str]:

@@ -74,6 +74,8 @@ def init(
         _write(folder, wishes, files, force)
         with examined(folder, console.limits()) as found:
             show(found)
+    if found.valid:
+        typer.echo(f"try it: siwat run {folder} --source CLIP    pack it: siwat mpta pack {folder}", err=True)
     raise typer.Exit(0 if found.valid else 1)
 
 
