@@ -26,7 +26,7 @@ def plots(tally: Tally, folder: Path, name: str) -> list[Path]:
     for kind, draw, data in (
         ("detections", _detections, tally.timeline),
         ("confidences", _confidences, tally.confidences),
-        ("timing", _timing, tally.node_seconds),
+        ("timing", _timing, any(tally.node_seconds.values())),
     ):
         if data:
             made.append(_save(draw, tally, folder / f"{name}.{kind}.png"))
@@ -48,6 +48,8 @@ def _save(draw: Callable[[Tally], Any], tally: Tally, path: Path) -> Path:
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "legend.frameon": False,
+        # Classes are called what they are called, `$` included.
+        "text.parse_math": False,
     }
     partial = path.with_name(f".{path.stem}.part.png")
     with rc_context(style):
@@ -96,8 +98,7 @@ def _detections(tally: Tally) -> Any:
 
 def _confidences(tally: Tally) -> Any:
     by_kind: dict[str, dict[str, Counter[int]]] = {}
-    for name, pieces in tally.confidences.items():
-        node, _, said = name.rpartition(": ")
+    for (node, said), pieces in tally.confidences.items():
         by_kind.setdefault(node, {})[said] = pieces
     kinds = sorted(by_kind)
     figure, axes = _figure(len(kinds), 1.0 + 2.3 * len(kinds))
@@ -125,7 +126,7 @@ def _histogram(axis: Any, classes: Mapping[str, Counter[int]]) -> None:
 
 
 def _timing(tally: Tally) -> Any:
-    names = list(tally.node_seconds)
+    names = [name for name, seconds in tally.node_seconds.items() if seconds]
     times = [[1000 * value for value in tally.node_seconds[name]] for name in names]
     figure, (axis,) = _figure(1, 1.6 + 0.55 * len(names))
     # The rare first runs, which warm up, would squeeze all others to a line.

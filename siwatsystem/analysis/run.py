@@ -1,5 +1,6 @@
 """A pipeline over one material after the other: everything counted, annotated and written."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline.zones import Corner, in_pixels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +98,28 @@ class Run:
             self.problems.append(f"the pipeline failed on {count} of {self.tally.frames} frames: {failure}")
         folder = self._plan.output
         if folder is not None:
+            # First, so that the summary tells what became of them.
+            self._plot(folder, name)
+        found = summary.summary(self.tally, sources, wall_sec, self.problems)
+        if folder is not None:
+            path = folder / f"{name}.summary.json"
             try:
-                path = folder / f"{name}.summary.json"
-                summary.write(summary.summary(self.tally, sources, wall_sec, self.problems), path)
+                summary.write(found, path)
                 self.written.append(path)
-                self.written += plots.plots(self.tally, folder, name)
             except OSError as error:
-                self.problems.append(
-                    f"{folder}: {error.strerror or error}, summary and plots are not complete"
-                )
-        return summary.summary(self.tally, sources, wall_sec, self.problems)
+                self.problems.append(f"{path} was not written: {error.strerror or error}")
+                found["problems"] = list(self.problems)
+        return found
+
+    def _plot(self, folder: Path, name: str) -> None:
+        try:
+            self.written += plots.plots(self.tally, folder, name)
+        except OSError as error:
+            self.problems.append(f"{folder}: {error.strerror or error}, plots are missing")
+        except Exception as error:
+            # Whatever a drawing library stumbles over, the numbers are worth more than their picture.
+            log.exception("the plots of %s failed", name)
+            self.problems.append(f"plots are missing: {type(error).__name__}: {error}")
 
     def _frames(self, material: Material, outputs: Outputs | None) -> None:
         pictures = self._plan.show or (outputs is not None and outputs.wants_pictures)

@@ -49,7 +49,7 @@ def write(found: dict[str, Any], path: Path) -> None:
 
 def _node(tally: Tally, node: str) -> dict[str, Any]:
     outcomes = tally.outcomes[node]
-    times = sorted(tally.node_seconds[node])
+    times = sorted(tally.node_seconds.get(node, ()))
     found: dict[str, Any] = {name: outcomes[name] for name in ("ran", "skipped", "failed")}
     if times:
         found["meanMs"] = round(1000 * sum(times) / len(times), 2)

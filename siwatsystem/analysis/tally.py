@@ -29,8 +29,8 @@ class Tally:
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """By node: how often it ran, was skipped, failed."""
         self.node_seconds: defaultdict[str, array[float]] = defaultdict(lambda: array("f"))
-        self.confidences: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        """By class or `node: class`: the piece of 0–1, and how many lay in it."""
+        self.confidences: defaultdict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        """By branch ("" for boxes) and class: the piece of 0–1, and how many lay in it."""
         self.timeline: defaultdict[str, Counter[int]] = defaultdict(Counter)
         """By class: the piece of time, and the most at a time in it."""
         self.now: Counter[str] = Counter()
@@ -83,7 +83,7 @@ class Tally:
             name = box.class_name
             self.now[name] += 1
             self.boxes[name] += 1
-            self.confidences[name][_piece(box.confidence)] += 1
+            self.confidences["", name][_piece(box.confidence)] += 1
             if box.tracker_id is not None:
                 self._ids[name].add((self._material, box.tracker_id))
         for name, count in self.now.items():
@@ -94,7 +94,7 @@ class Tally:
         self.events += len(analysed.events)
         for event in analysed.events:
             for node, branch in event.branches.items():
-                self.confidences[f"{node}: {branch.class_name}"][_piece(branch.confidence)] += 1
+                self.confidences[node, branch.class_name][_piece(branch.confidence)] += 1
                 if event.tracker_id is None:
                     self._loose[node][branch.class_name] += 1
                 else:

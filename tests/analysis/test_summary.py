@@ -70,3 +70,28 @@ def test_plots_are_pictures_of_what_there_is(tmp_path):
         # Something is drawn beside white and text: the classes' blue.
         assert ((picture[..., 0] > 180) & (picture[..., 2] < 190)).sum() > 500
     assert plots(Tally(), tmp_path, "none") == []
+
+
+def test_a_branch_that_never_ran_has_no_times_and_no_box(tmp_path):
+    tally = Tally()
+    tally.outcomes["root"].clear()
+    tally.outcomes["never_reached"].clear()
+    tally.add(result(0, car=1))
+    found = summary(tally, ["a"], 1.0)
+    assert found["nodes"]["never_reached"] == {"ran": 0, "skipped": 0, "failed": 0}
+    assert list(tally.node_seconds) == ["root"]
+    # What somebody has looked up and left empty is no time either.
+    assert not tally.node_seconds["never_reached"]
+    assert tmp_path / "clip.timing.png" in plots(tally, tmp_path, "clip")
+    never = Tally()
+    assert not never.node_seconds["root"]
+    assert plots(never, tmp_path, "never") == []
+
+
+def test_names_that_mean_something_elsewhere_are_drawn_as_they_are(tmp_path):
+    names = [r"$\frac$", "_hidden", "make: model", "car[/x]", "$5 to $6"]
+    tally = Tally()
+    for index, name in enumerate(names):
+        tally.add(result(index, car=index, brand=name))
+    assert [key for key in tally.confidences if key[0]] == [("brand_classifier", name) for name in names]
+    assert len(plots(tally, tmp_path, "clip")) == 3
