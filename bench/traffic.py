@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.identity import Box
-from demo.scenes import scripts, traffic
+from demo import scenes
+from demo.scenes import scripts
 from demo.scenes.truth import CarTruth
 
 CACHE = Path(__file__).parent.parent / ".demo" / "bench-tracking"
@@ -70,8 +71,8 @@ def recording(seed: int) -> Recording:
 
 
 def _digest() -> str:
-    """Of everything that the scripts follow from, beside the seed."""
-    sources = [Path(module.__file__).read_bytes() for module in (scripts, traffic)]
+    """Of everything that decides the pictures, beside the seed."""
+    sources = [path.read_bytes() for path in sorted(Path(scenes.__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"".join([*sources, repr((SIZE, FPS, JPEG_QUALITY)).encode()])).hexdigest()[:12]
 
 

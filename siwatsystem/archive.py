@@ -24,6 +24,12 @@ from siwatsystem.errors import ModelInvalid, ModelRefused
 
 PIPELINE = "pipeline.json"
 SIGNATURE = "signature.json"
+TESTS = "tests"
+"""Folder of an archive's own tests."""
+SCHEMA = "pipeline.schema.json"
+"""What editors complete and check pipeline.json with; it stays out of archives."""
+BARE_SUFFIXES = (".pt", ".onnx")
+"""Model files that are a pipeline without an archive around them."""
 MAX_PIPELINE_BYTES = 4 << 20
 MAX_NAME_BYTES = 255
 """Of one component of a path, as file systems have it."""
@@ -280,7 +286,7 @@ def _named(value: object) -> Iterator[str]:
 
 
 def _is_wanted(name: str, wanted: set[str]) -> bool:
-    if name == PIPELINE or name in wanted or name.startswith("tests/"):
+    if name == PIPELINE or name in wanted or name.startswith(f"{TESTS}/"):
         return True
     path = PurePosixPath(name)
     if any(str(parent) in wanted for parent in path.parents):

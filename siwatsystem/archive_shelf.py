@@ -26,7 +26,6 @@ from siwatsystem.errors import ModelDownloadFailed
 log = logging.getLogger(__name__)
 
 DIGEST = re.compile(r"[0-9a-f]{32}")
-BARE = (".pt", ".onnx")
 ADOPTED = (".mpta", ".zip")
 LEFTOVERS = (".fetch-*", ".unpack-*", ".gone-*", ".record-*")
 LEFTOVER_SEC = 3600.0
@@ -165,7 +164,7 @@ def shelf_name(model_id: int | str) -> str:
 def bare_name(url: str) -> str | None:
     """The file's name where `url` leads to a model without an archive around it, else None."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name
-    if not name.lower().endswith(BARE):
+    if not name.lower().endswith(archive.BARE_SUFFIXES):
         return None
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:].lstrip(".") or "model.pt"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from siwatsystem.packing import SCHEMA
+from siwatsystem.archive import SCHEMA
 from siwatsystem.pipeline.node import default_result_name
 from siwatsystem.runtime.metadata import Metadata
 
@@ -199,7 +199,8 @@ def redis_server(text: str) -> Any:
     parts = _address(text, "redis", "redis://[user[:password]@]host[:port][/db]")
     number = parts.path.strip("/") or "0"
     if not number.isdecimal():
-        raise ValueError(f"{number!r} is no number of a Redis database")
+        # Not what was typed: a password with a slash in it would be part of that.
+        raise ValueError("the Redis database is a number: redis://[user[:password]@]host[:port][/0]")
     found: dict[str, Any] = {"host": parts.hostname, "port": parts.port or REDIS_PORT, "db": int(number)}
     return found | {key: value for key, value in _login(parts).items() if value}
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from siwatsystem import archive
 from siwatsystem.detections import Xyxy
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.pipeline.fields import ArchivePath, Coordinate, Positive
@@ -17,7 +18,7 @@ from siwatsystem.pipeline.regions import same_name
 from siwatsystem.pipeline.spec import EXPECTED
 from siwatsystem.pipeline.warnings import is_note
 
-FOLDER = "tests"
+FOLDER = archive.TESTS
 FILE = "expected.json"
 SHOWN = 10
 
@@ -147,7 +148,7 @@ def read_cases(folder: Path, spec: PipelineSpec) -> tuple[Case, ...]:
     if not path.is_file():
         return ()
     try:
-        data: object = json.loads(path.read_text(encoding="utf-8"))
+        data: object = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ExpectationsInvalid([Problem("", f"cannot be read ({error.strerror})")]) from None
     except (ValueError, RecursionError) as error:

@@ -12,6 +12,9 @@ T = TypeVar("T")
 Image = NDArray[np.uint8]
 """A picture: height × width × 3, blue-green-red, 8 bits a channel."""
 
+PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
+"""Of files that hold one picture."""
+
 Crop = tuple[int, int, int, int]
 """x1, y1, x2, y2 in full-frame pixels, x2 and y2 outside."""
 

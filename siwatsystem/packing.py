@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from siwatsystem import archive
+from siwatsystem.archive import SCHEMA
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelRefused
 from siwatsystem.pipeline.spec import parse
@@ -25,8 +26,6 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 MODE = (stat.S_IFREG | 0o644) << 16
 UNIX = 3
 LEFT_OUT = (".*", "__pycache__", "*.pyc", "*~", "#*#", "*.swp", "*.swo", "*.bak", "*.orig", "*.tmp")
-SCHEMA = "pipeline.schema.json"
-"""What editors complete and check pipeline.json with."""
 LEFT_OUT_FILES = ("Thumbs.db", "desktop.ini", SCHEMA, f"*{SUFFIX}")
 
 

@@ -151,6 +151,11 @@ def read_public(value: str) -> PublicKey:
     return PublicKey.read(text)
 
 
+def shown(value: str) -> str:
+    """What may be printed of a text that should have been a public key: a private one may not."""
+    return "***" if PEM in value else value[:100]
+
+
 def read_trusted(values: tuple[str, ...]) -> frozenset[PublicKey]:
     """The keys of the setting `models.trusted_keys`. Raises InvalidSetting naming the one that is none."""
     keys: set[PublicKey] = set()
@@ -158,8 +163,7 @@ def read_trusted(values: tuple[str, ...]) -> frozenset[PublicKey]:
         try:
             keys.add(read_public(value))
         except ValueError as error:
-            shown = "***" if PEM in value else value[:100]  # a private key is no text for a log
-            raise InvalidSetting(f"models.trusted_keys[{index}] = {shown!r}: {error}") from None
+            raise InvalidSetting(f"models.trusted_keys[{index}] = {shown(value)!r}: {error}") from None
     return frozenset(keys)
 
 

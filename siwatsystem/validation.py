@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from siwatsystem import archive, packing, signatures
-from siwatsystem.archive import PIPELINE, Entry
+from siwatsystem.archive import BARE_SUFFIXES, PIPELINE, Entry
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
@@ -24,9 +24,6 @@ from siwatsystem.pipeline.spec import PipelineInvalid, bare_model, parse
 from siwatsystem.pipeline.warnings import warnings_of
 from siwatsystem.runtime.facts import read_facts
 from siwatsystem.runtime.metadata import Metadata
-
-BARE_SUFFIXES = (".pt", ".onnx")
-"""Model files that are a pipeline without an archive around them."""
 
 ReadModel = Callable[[Path], Metadata]
 

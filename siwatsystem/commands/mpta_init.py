@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from siwatsystem import drafting
-from siwatsystem.archive import PIPELINE
+from siwatsystem.archive import PIPELINE, SCHEMA
 from siwatsystem.commands import console
 from siwatsystem.commands.documents import pipeline_schema
 from siwatsystem.commands.mpta_validate import show
 from siwatsystem.drafting import Branch, Wishes
-from siwatsystem.packing import SCHEMA
+from siwatsystem.errors import ModelInvalid
 from siwatsystem.runtime.digest import digest
 from siwatsystem.runtime.facts import read_facts
 from siwatsystem.validation import examined
@@ -196,6 +196,8 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists() and target.samefile(source):
         return
     if source.is_dir():
+        if target.resolve().is_relative_to(source):
+            raise ModelInvalid(f"{target} lies inside the model {source}: choose a folder elsewhere")
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:
         shutil.copyfile(source, target)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siwatsystem.archive import TESTS
 from siwatsystem.commands import console
 from siwatsystem.commands.mpta_validate import Source
 from siwatsystem.inspection import Inspection, Model, Part, Write, inspect
@@ -56,7 +57,7 @@ def _print(shown: Inspection) -> None:
     if shown.others:
         along = tree.add(Text("other files"))
         for entry in shown.others:
-            taken = "" if entry.name.startswith("tests/") else "  (stays in the archive)"
+            taken = "" if entry.name.startswith(f"{TESTS}/") else "  (stays in the archive)"
             along.add(Text(f"{entry.name}  {_size(entry.size)}{taken}", style="dim"))
     for name in shown.left_out:
         tree.add(Text(f"not packed: {name}", style="dim"))

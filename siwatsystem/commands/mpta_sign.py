@@ -9,14 +9,13 @@ import typer
 from siwatsystem import archive, packing, signatures
 from siwatsystem.commands import console
 from siwatsystem.config import ModelSettings
-from siwatsystem.signing_keys import PUBLIC_SUFFIX, PrivateKey, PublicKey, read_public
+from siwatsystem.signing_keys import PUBLIC_SUFFIX, PrivateKey, PublicKey, read_public, shown
 
 Archive = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An archive (.mpta).")]
 Keys = Annotated[
     list[str] | None,
     typer.Option("--key", help="Public key (base64, or a file) that is trusted; may be given repeatedly."),
 ]
-BARE = (".pt", ".onnx")
 
 
 def keygen(
@@ -46,11 +45,11 @@ def sign(
     ] = None,
 ) -> None:
     """Sign an archive. The same archive and key give the same bytes."""
-    if source.suffix.lower() in BARE:
+    if source.suffix.lower() in archive.BARE_SUFFIXES:
         console.leave(f"{source}: a bare model file cannot be signed; pack it as an archive", 2)
     try:
         private = PrivateKey.load(key)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         console.leave(str(error), 2)
     limits = console.limits()
     with console.told(), tempfile.TemporaryDirectory(prefix="mpta-") as temporary:
@@ -68,7 +67,7 @@ def verify(source: Archive, keys: Keys = None) -> None:
         try:
             trusted.add(read_public(value))
         except ValueError as error:
-            console.leave(f"--key {value[:100]}: {error}", 2)
+            console.leave(f"--key {shown(value)}: {error}", 2)
     with console.told(), tempfile.TemporaryDirectory(prefix="mpta-") as temporary:
         folder = archive.extract(source, Path(temporary) / "archive", console.limits())
         found = signatures.state(folder)

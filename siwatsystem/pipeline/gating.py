@@ -13,7 +13,7 @@ from pathlib import Path
 
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import SiwatError
-from siwatsystem.frames import Image
+from siwatsystem.frames import PICTURE_SUFFIXES, Image
 from siwatsystem.pipeline.crops import crop_box, crop_of
 from siwatsystem.pipeline.events import Event
 from siwatsystem.pipeline.executor import Pipeline
@@ -26,7 +26,6 @@ from siwatsystem.runtime.gate import MARGIN, compare
 log = logging.getLogger(__name__)
 
 Pictures = Callable[[], Iterable[Image]]
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 FEWEST_COMPARED = 3
 """Crops on which a branch must have been compared; fewer prove nothing."""
 MOST_ROUNDS = 20

@@ -22,7 +22,7 @@ def load_models(
     except FileNotFoundError as error:
         release_models(models, registry, owner)
         raise ModelInvalid(f"a model file is missing: {Path(str(error.filename or error)).name}") from None
-    except SiwatError:
+    except (SiwatError, OSError):
         release_models(models, registry, owner)
         raise
     return models
@@ -49,7 +49,7 @@ def load_encoders(
     except FileNotFoundError as error:
         release_encoders(encoders, registry, owner)
         raise ModelInvalid(f"an encoder is missing: {Path(str(error.filename or error)).name}") from None
-    except SiwatError:
+    except (SiwatError, OSError):
         release_encoders(encoders, registry, owner)
         raise
     return encoders

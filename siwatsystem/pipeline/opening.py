@@ -1,16 +1,18 @@
 """From an archive's folder to a pipeline that runs: spec, models, servers, gate."""
 
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from siwatsystem import archive
 from siwatsystem.actions.targets import Target, postgresql_target, redis_target
+from siwatsystem.archive import BARE_SUFFIXES, PIPELINE, TESTS
 from siwatsystem.config import RuntimeSettings
-from siwatsystem.errors import ModelInvalid, SiwatError
-from siwatsystem.model_registry import ModelRegistry, SharedEncoder
+from siwatsystem.errors import ModelInvalid
+from siwatsystem.model_registry import ModelRegistry, SharedModel
 from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings
 from siwatsystem.pipeline.executor import Pipeline, Sink
 from siwatsystem.pipeline.gating import Gate
@@ -22,10 +24,9 @@ from siwatsystem.pipeline.warnings import warnings_of
 
 log = logging.getLogger(__name__)
 
-SPEC_FILE = "pipeline.json"
 LAST_RUN_SEC = 3.0
 """Longest wait for a picture under way when a pipeline is closed."""
-BARE_SUFFIXES = (".pt", ".onnx")
+SPEC_FILE = PIPELINE
 
 
 class Outbox(Sink, Protocol):
@@ -39,19 +40,11 @@ class Outbox(Sink, Protocol):
 class OpenPipeline:
     """A pipeline and what it holds; `close` gives all of it back."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        encoders: Mapping[str, SharedEncoder],
-        registry: ModelRegistry,
-        owner: str,
-        gate: Gate | None,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, gate: Gate | None, held: ExitStack) -> None:
+        """`held` gives models and encoders back."""
         self.pipeline = pipeline
-        self._encoders = encoders
-        self._registry = registry
-        self._owner = owner
         self._gate = gate
+        self._held = held
 
     def close(self) -> None:
         """Give everything back, once the pictures under way are done: they still use the models."""
@@ -60,8 +53,7 @@ class OpenPipeline:
             log.warning("%s: closed with a picture under way", self.pipeline.spec.pipeline.model_id)
         if self._gate is not None:
             self._gate.close()
-        release_models(self.pipeline.models, self._registry, self._owner)
-        release_encoders(self._encoders, self._registry, self._owner)
+        self._held.close()
 
 
 def open_pipeline(
@@ -79,34 +71,34 @@ def open_pipeline(
     spec = read_spec(folder, registry)
     for warning in warnings_of(spec):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
-    models = load_models(spec, folder, registry, owner)
+    with ExitStack() as held:
+        models = load_models(spec, folder, registry, owner)
+        held.callback(release_models, models, registry, owner)
+        _check_models(spec, models)
+        encoders = load_encoders(spec, folder, registry, owner)
+        held.callback(release_encoders, encoders, registry, owner)
+        targets = register_targets(spec, outbox)
+        pipeline = Pipeline(spec, models, outbox, targets, threads, encoders=encoders)
+        gate = _gate(pipeline, folder, settings)
+        return OpenPipeline(pipeline, gate, held.pop_all())
+
+
+def _check_models(spec: PipelineSpec, models: Mapping[str, SharedModel]) -> None:
+    """Hold what pipeline.json asks against what the models can. Raises PipelineInvalid."""
     names = {model_id: list(model.names.values()) for model_id, model in models.items()}
     tasks = {model_id: str(model.task) for model_id, model in models.items()}
     problems = check_classes(spec, names) + check_tasks(spec, tasks)
     if problems:
-        release_models(models, registry, owner)
         raise PipelineInvalid(problems)
     for warning in class_warnings(spec, names):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
-    try:
-        encoders = load_encoders(spec, folder, registry, owner)
-    except SiwatError:
-        release_models(models, registry, owner)
-        raise
-    targets = register_targets(spec, outbox)
-    pipeline = Pipeline(spec, models, outbox, targets, threads, encoders=encoders)
-    return OpenPipeline(pipeline, encoders, registry, owner, _gate(pipeline, folder, settings))
 
 
 def read_spec(folder: Path, registry: ModelRegistry) -> PipelineSpec:
     """What pipeline.json says; for a bare model file, one node with all its classes."""
-    file = folder / SPEC_FILE
-    if not file.exists():
+    if not (folder / PIPELINE).exists():
         return _bare(folder, registry)
-    try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelInvalid(f"{SPEC_FILE} is not JSON: {error}") from None
+    data = archive.read_pipeline(folder)
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     folders = {parent for name in files for parent in _parents(name)}  # OpenVINO models are folders
     return parse(data, [*files, *folders])
@@ -130,7 +122,7 @@ def _parents(name: str) -> list[str]:
 def _bare(folder: Path, registry: ModelRegistry) -> PipelineSpec:
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in BARE_SUFFIXES)
     if not found:
-        raise ModelInvalid(f"no {SPEC_FILE} and no model file")
+        raise ModelInvalid(f"no {PIPELINE} and no model file")
     model = registry.acquire(str(folder), found[0])
     try:
         return bare_model(found[0].name, list(model.names.values()), tracked=model.task == "detect")
@@ -147,6 +139,6 @@ def _gate(pipeline: Pipeline, folder: Path, settings: RuntimeSettings) -> Gate |
         pipeline.precision_reason = "this machine has nothing faster for these models"
         return None
     gate = Gate(pipeline, settings.gate_pictures)
-    gate.use_tests(folder / "tests")
+    gate.use_tests(folder / TESTS)
     pipeline.on_picture = gate.offer
     return gate

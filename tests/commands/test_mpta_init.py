@@ -25,7 +25,7 @@ def test_options_make_a_folder_that_packs(tmp_path: Path, models: Path) -> None:
         "car",
     ]
     done = run("init", folder, *options, "--yes")
-    assert (done.exit_code, done.output) == (0, f"{folder}: valid\n")
+    assert (done.exit_code, done.stdout) == (0, f"{folder}: valid\n")
     data = json.loads((folder / "pipeline.json").read_text())
     assert data["$schema"] == "./pipeline.schema.json"
     assert json.loads((folder / "pipeline.schema.json").read_text())["title"]
