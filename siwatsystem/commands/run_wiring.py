@@ -4,10 +4,10 @@ import json
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from types import FrameType
 from urllib.parse import unquote, urlsplit
@@ -156,11 +156,12 @@ def _total(materials: list[Material], plan: Plan) -> float | None:
 
 def _named(materials: list[Material]) -> Iterator[tuple[str, Material]]:
     """Each with a name for its files; of the same name the later ones are numbered."""
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     for material in materials:
-        seen[material.name] += 1
-        count = seen[material.name]
-        yield material.name if count == 1 else f"{material.name}-{count}", material
+        numbered = (f"{material.name}-{number}" for number in count(2))
+        name = next(one for one in chain([material.name], numbered) if one not in taken)
+        taken.add(name)
+        yield name, material
 
 
 def _name(wanted: Wanted, materials: list[Material]) -> str:
@@ -175,26 +176,18 @@ def _camera_id(wanted: Wanted) -> str:
 
 @contextmanager
 def _pipeline(wanted: Wanted, settings: Settings, actions: Actions) -> Generator[Pipeline]:
-    archives = Archives(settings)
-    try:
-        opened = archives.open(wanted.archive, actions, wanted.classes)
-    except PipelineInvalid as error:
-        archives.close()
-        for problem in error.problems:
-            typer.echo(f"siwat: {problem}", err=True)
-        raise typer.Exit(1) from None
-    except ModelError as error:
-        archives.close()
-        name = wanted.archive.name
-        raise error if name in error.message else type(error)(f"{name}: {error.message}") from None
-    except BaseException:
-        archives.close()
-        raise
-    try:
-        yield opened.pipeline
-    finally:
-        opened.close()
-        archives.close()
+    with ExitStack() as stack:
+        archives = stack.enter_context(closing(Archives(settings)))
+        try:
+            pipeline = stack.enter_context(archives.opened(wanted.archive, actions, wanted.classes))
+        except PipelineInvalid as error:
+            for problem in error.problems:
+                typer.echo(f"siwat: {problem}", err=True)
+            raise typer.Exit(1) from None
+        except ModelError as error:
+            name = wanted.archive.name
+            raise error if name in error.message else type(error)(f"{name}: {error.message}") from None
+        yield pipeline
 
 
 def _check_stop_on(wanted: Wanted, pipeline: Pipeline) -> None:
