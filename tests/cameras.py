@@ -53,6 +53,22 @@ def film(path: Path, frames: int, rate: int = 20, gop: int = 250) -> Path:
     return path
 
 
+def title_in_latin1(path: Path) -> Path:
+    """Gives a film a title that is no UTF-8, as old cameras and editors do."""
+    whole = path.with_name(f"whole-{path.name}")
+    path.rename(whole)
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        target.metadata["title"] = "Cafe XY"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    whole.unlink()
+    path.write_bytes(path.read_bytes().replace(b"Cafe XY", b"Caf\xe9 XY"))
+    return path
+
+
 class RtspServer:
     """The demo's RTSP camera; the port stays over kills and starts. `login`: user and password."""
 

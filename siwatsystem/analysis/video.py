@@ -29,7 +29,8 @@ class Film:
         self._fps = fps or 25.0
         # Fragments can be played without the end of the file; closing makes it an ordinary mp4.
         self._container = av.open(
-            str(self._partial),
+            # Absolute: FFmpeg takes what stands before a colon for a protocol.
+            str(self._partial.absolute()),
             "w",
             options={"movflags": "hybrid_fragmented", "frag_duration": _FRAGMENT_US},
         )

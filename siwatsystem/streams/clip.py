@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from siwatsystem.errors import StreamError, StreamNotFound, StreamUnreachable
 from siwatsystem.frames import Image
+from siwatsystem.streams.containers import FILE_OPTIONS, METADATA_ERRORS
 from siwatsystem.streams.thinning import Thinning
 
 VIDEOS = frozenset(
@@ -25,11 +26,6 @@ VIDEOS = frozenset(
 ) | {".h264", ".hevc", ".flv", ".wmv", ".ogv", ".mjpeg", ".ivf", ".mxf"}
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
-# No playlists: they name further files, anywhere.
-_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,m4v,flv,asf,ogg,mjpeg,ivf,mxf",
-}
 _DEFAULT_RATE = 25.0
 
 
@@ -190,7 +186,8 @@ def clips(path: Path) -> list[Path]:
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(str(path), options=_OPTIONS)
+        # Absolute: FFmpeg takes what stands before a colon for a protocol.
+        return av.open(str(path.absolute()), options=FILE_OPTIONS, metadata_errors=METADATA_ERRORS)
     except av.error.FFmpegError as error:
         raise StreamUnreachable(f"{path}: {_reason(path, error)}") from None
 

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from siwatsystem import metrics
 from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUnauthorized, StreamUnreachable
 from siwatsystem.frames import Image
+from siwatsystem.streams.containers import METADATA_ERRORS
 from siwatsystem.streams.cutoff import Cutoff
 from siwatsystem.streams.interrupt import interruptible
 from siwatsystem.streams.reader import Opening, Picture
@@ -31,6 +32,7 @@ def open_container(source: object, opening: Opening, options: dict[str, str], **
     began = time.monotonic()
     try:
         with opening.cutoff.limit(seconds, late), interruptible(opening.cutoff):
+            more = {"metadata_errors": METADATA_ERRORS, **more}
             container = av.open(source, options={**_PROBE, **options}, timeout=(seconds, seconds), **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except av.error.FFmpegError as error:
         if opening.cutoff.reason is None and time.monotonic() - began > 0.9 * settings.read_timeout_sec:

@@ -4,11 +4,9 @@ import time
 from functools import partial
 
 from siwatsystem.errors import StreamLost, StreamUnreachable
+from siwatsystem.streams.containers import FILE_OPTIONS
 from siwatsystem.streams.decoder import Decoder, open_container, to_bgr
 from siwatsystem.streams.reader import Opening, Picture
-
-# No playlists: they name further files, which would lie outside `file_root`.
-_FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,h264,hevc,m4v,flv,asf,ogg,mjpeg,ivf,mxf"
 
 
 class FileReader:
@@ -48,5 +46,4 @@ class FileReader:
 
 def open_file(opening: Opening) -> FileReader:
     """Open a `file` address. Raises StreamError."""
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-    return FileReader(open_container(opening.address.target, opening, options), opening)
+    return FileReader(open_container(opening.address.target, opening, FILE_OPTIONS), opening)

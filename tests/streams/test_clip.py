@@ -10,7 +10,7 @@ import pytest
 
 from siwatsystem.errors import StreamError, StreamNotFound
 from siwatsystem.streams.clip import Clip, ClipInfo, clips
-from tests.cameras import CLIP, film
+from tests.cameras import CLIP, film, title_in_latin1
 
 
 def uneven(path: Path, times: list[float]) -> Path:
@@ -85,6 +85,21 @@ def test_flipped_bits_cost_what_cannot_be_trusted_and_are_told(tmp_path):
     same = [np.abs(one.image.astype(int) - whole[one.index]).mean() < 3 for one in frames]
     assert sum(same) >= 0.9 * len(frames)
     assert all(a.at < b.at for a, b in pairwise(frames))
+
+
+def test_a_title_that_is_no_utf8_is_nobodys_trouble(tmp_path):
+    path = title_in_latin1(film(tmp_path / "a.mp4", 5))
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(path))
+    clip = Clip(path)
+    assert len(list(clip)) == 5
+    assert clip.damage is None
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    film(tmp_path / "2024-05-01T12:30:00.mp4", 5)
+    assert len(list(Clip(Path("2024-05-01T12:30:00.mp4")))) == 5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from siwatsystem.streams.spec import SourceSpec
-from tests.cameras import Pool, film, pools
+from tests.cameras import Pool, film, pools, title_in_latin1
 from tests.servers import until
 
 __all__ = ["pools"]
@@ -39,6 +39,13 @@ def test_a_file_that_is_not_there_is_told(pools: Callable[..., Pool], tmp_path: 
     source = pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{tmp_path}/no.mp4"))
     error = until(lambda: source.error)
     assert error.permanent
+
+
+def test_a_title_that_is_no_utf8_is_nobodys_trouble(pools: Callable[..., Pool], tmp_path: Path) -> None:
+    path = title_in_latin1(film(tmp_path / "film.mp4", 20))
+    source = pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{path}"))
+    until(lambda: source.online)
+    assert source.reconnects == 0
 
 
 def test_a_playlist_does_not_lead_out_of_the_folder(pools: Callable[..., Pool], tmp_path: Path) -> None:
