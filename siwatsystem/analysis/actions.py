@@ -1,6 +1,7 @@
 """What becomes of the actions of an analysis: done, or only kept to be shown."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -51,12 +52,14 @@ class Actions:
         return jobs
 
     def settle(self, seconds: float) -> list[str]:
-        """Wait for everything that was submitted. What did not arrive at its server, in words."""
+        """Wait for everything that was submitted, `seconds` in all. What did not arrive at its server,
+        in words."""
         if self._outbox is None:
             return []
         with self._lock:
             sent, self._sent = self._sent, []
-        late = [one for one in sent if not self._outbox.flush(one, seconds)]
+        deadline = time.monotonic() + seconds
+        late = [one for one in sent if not self._outbox.flush(one, max(0.0, deadline - time.monotonic()))]
         status = self._outbox.status()
         left = [str(line) for line in status["degraded"]]
         if late or status["depth"]:

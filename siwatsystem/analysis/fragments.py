@@ -5,10 +5,14 @@ from pathlib import Path
 _HEADER = 8
 
 
-def cut_to_whole(path: Path) -> None:
-    """Cut the file behind its last whole fragment (`moof` and its `mdat`), so that every player takes it."""
+def cut_to_whole(path: Path) -> bool:
+    """Cut the file behind its last whole fragment (`moof` and its `mdat`), so that every player takes it.
+
+    Whether there is one. Raises OSError.
+    """
     size = path.stat().st_size
     whole = position = 0
+    found = False
     with path.open("r+b") as file:
         while position + _HEADER <= size:
             file.seek(position)
@@ -21,4 +25,6 @@ def cut_to_whole(path: Path) -> None:
             position += length
             if kind != b"moof":
                 whole = position
+            found |= kind == b"mdat"
         file.truncate(whole)
+    return found

@@ -55,10 +55,22 @@ class Lines:
             return
         self._written = os.lseek(self._file, 0, os.SEEK_CUR)
 
-    def close(self) -> None:
-        """Give the file its name."""
+    def close(self) -> bool:
+        """Give the file its name; whether that was done. `damage` says why not."""
+        try:
+            os.close(self._file)
+            self._partial.replace(self.path)
+        except OSError as error:
+            # Some file systems tell only now that they are full.
+            self.damage = f"{self.path.name} was not written: {error.strerror}"
+            self._partial.unlink(missing_ok=True)
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Leave nothing."""
         os.close(self._file)
-        self._partial.replace(self.path)
+        self._partial.unlink(missing_ok=True)
 
 
 def _event(event: Event) -> dict[str, Any]:

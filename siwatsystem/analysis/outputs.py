@@ -23,11 +23,16 @@ class Outputs:
         self._lines = Lines(folder / f"{name}.jsonl")
         self._film: Film | None = None
         self._picture: Path | None = None
+        self._picture_is_there = False
         self._picture_damage: str | None = None
         if video and info is not None and info.fps == 0:
             self._picture = folder / f"{name}.annotated.jpg"
         elif video:
-            self._film = Film(folder / f"{name}.annotated.mp4", 0.0 if info is None else info.fps)
+            try:
+                self._film = Film(folder / f"{name}.annotated.mp4", 0.0 if info is None else info.fps)
+            except BaseException:
+                self._lines.discard()
+                raise
 
     @property
     def wants_pictures(self) -> bool:
@@ -49,14 +54,18 @@ class Outputs:
         elif self._picture is not None:
             try:
                 self._picture.write_bytes(encode_jpeg(canvas, 92))
+                self._picture_is_there = True
             except OSError as error:
                 self._picture.unlink(missing_ok=True)
                 self._picture_damage = f"{self._picture.name} was not written: {error.strerror}"
 
     def close(self) -> list[Path]:
         """Finish the files, and name them. A film lasts as long as its material did."""
-        self._lines.close()
-        if self._film is not None:
-            self._film.close(self._material.end)
-        pictures = self._picture if self._film is None else self._film.path
-        return [self._lines.path, *([pictures] if pictures is not None and pictures.exists() else [])]
+        written: list[Path] = []
+        if self._lines.close():
+            written.append(self._lines.path)
+        if self._film is not None and self._film.close(self._material.end):
+            written.append(self._film.path)
+        if self._picture is not None and self._picture_is_there:
+            written.append(self._picture)
+        return written

@@ -24,7 +24,8 @@ class Film:
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path = path
-        self.damage: str | None = None
+        self._trouble: str | None = None
+        self._is_lost = False
         self._partial = path.with_name(f".{path.stem}.part{path.suffix}")
         self._fps = fps or 25.0
         # Fragments can be played without the end of the file; closing makes it an ordinary mp4.
@@ -38,6 +39,13 @@ class Film:
         self._held: av.packet.Packet[VideoStream] | None = None
         self._last = -1
 
+    @property
+    def damage(self) -> str | None:
+        """What is missing, and why."""
+        if self._trouble is None:
+            return None
+        return f"{self.path.name} {'was not written' if self._is_lost else 'ends early'}: {self._trouble}"
+
     def add(self, image: Image, at: float) -> None:
         """One picture (H×W×3 BGR) from `at` seconds on, which must grow."""
         stream = self._stream or self._begin(image)
@@ -46,8 +54,9 @@ class Film:
         frame.time_base = _BASE
         self._mux(frame)
 
-    def close(self, end: float | None = None) -> None:
-        """Finish the film; its last picture stands until `end` seconds. Without any there is no film."""
+    def close(self, end: float | None = None) -> bool:
+        """Finish the film; its last picture stands until `end` seconds. Whether there is a film: without
+        a picture there is none, nor where the disk was full from the start."""
         if self._stream is not None:
             self._mux(None)
             if self._held is not None:
@@ -57,12 +66,15 @@ class Film:
             self._container.close()
         except (OSError, av.error.FFmpegError) as error:
             self._fail(error)
-        if self._stream is None:
-            self._partial.unlink(missing_ok=True)
-            return
-        if self.damage is not None:
-            cut_to_whole(self._partial)
-        self._partial.replace(self.path)
+        try:
+            if self._stream is not None and (self._trouble is None or cut_to_whole(self._partial)):
+                self._partial.replace(self.path)
+                return True
+        except OSError as error:
+            self._fail(error)
+        self._is_lost = True
+        self._partial.unlink(missing_ok=True)
+        return False
 
     def _begin(self, image: Image) -> VideoStream:
         height, width = image.shape[:2]
@@ -78,7 +90,7 @@ class Film:
 
     def _mux(self, frame: VideoFrame | None) -> None:
         assert self._stream is not None
-        if self.damage is not None:
+        if self._trouble is not None:
             return
         try:
             packets = self._stream.encode(frame)
@@ -91,7 +103,7 @@ class Film:
             self._held = packet
 
     def _write(self, packet: "av.packet.Packet[VideoStream]", until: int) -> None:
-        if self.damage is not None:
+        if self._trouble is not None:
             return
         packet.duration = until - (packet.pts or 0)
         try:
@@ -100,8 +112,8 @@ class Film:
             self._fail(error)
 
     def _fail(self, error: OSError | av.error.FFmpegError) -> None:
-        if self.damage is None:
-            self.damage = f"{self.path.name} ends early: {error.strerror}"
+        if self._trouble is None:
+            self._trouble = error.strerror or str(error)
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:

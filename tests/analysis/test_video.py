@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,14 +14,20 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from siwatsystem.analysis.video import Film
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+room = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 film = Film(Path(sys.argv[1]), 10)
 noise = np.random.default_rng(1)
 for number in range(60):
     film.add(noise.integers(0, 255, (96, 128, 3), np.uint8), number / 10)
-film.close()
-print(film.damage)
+print(film.close(), film.damage)
 """
+
+
+def on_a_full_disk(path: Path, room: int) -> str:
+    """What is told of a film for which there are `room` bytes."""
+    command = [sys.executable, "-c", FULL, str(path), str(room)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def test_each_picture_stands_at_its_time_and_the_last_until_the_end(tmp_path):
@@ -50,16 +57,27 @@ def test_a_picture_of_another_size_gets_the_first_ones(tmp_path):
 
 
 def test_without_pictures_there_is_no_film(tmp_path):
-    Film(tmp_path / "a.mp4", 5).close(3)
+    assert not Film(tmp_path / "a.mp4", 5).close(3)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told_and_what_is_there_can_be_played(tmp_path):
     path = tmp_path / "a.mp4"
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout == "a.mp4 ends early: File too large\n"
+    assert on_a_full_disk(path, 200_000) == "True a.mp4 ends early: File too large\n"
     clip = Clip(path)
     assert 5 < len(list(clip)) < 60
     assert clip.damage is None
+
+
+@pytest.mark.parametrize("room", [1, 1000, 10_000])
+def test_a_disk_that_is_full_from_the_start_leaves_no_film(tmp_path, room: int):
+    assert on_a_full_disk(tmp_path / "a.mp4", room) == "False a.mp4 was not written: File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    film = Film(Path("12:30:00.mp4"), 5)
+    film.add(np.zeros((48, 64, 3), np.uint8), 0)
+    assert film.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["12:30:00.mp4"]
