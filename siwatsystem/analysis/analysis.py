@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +68,7 @@ def analyse(
 def _frames(
     material: Material, pipeline: Pipeline, actions: Actions, context: EventContext, state: PipelineState
 ) -> Iterator[Analysed]:
+    told: set[tuple[str, str, int | None]] = set()
     for frame in material:
         captured_at = material.began_at + frame.at
         trace = Trace()
@@ -79,7 +81,15 @@ def _frames(
             )
         except Exception as error:
             # Models and libraries fail in ways that no list of errors covers; the next frame may do.
-            log.debug("%s: frame %d failed", material.name, frame.index, exc_info=True)
             failure = f"{type(error).__name__}: {error}"
+            if (kind := _kind(error)) not in told:
+                told.add(kind)
+                log.exception("%s: frame %d failed: %s", material.name, frame.index, failure)
         seconds = time.perf_counter() - began
         yield Analysed(frame, captured_at, events, trace, actions.taken(), seconds, failure)
+
+
+def _kind(error: Exception) -> tuple[str, str, int | None]:
+    """What failed and where: texts differ from frame to frame."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return type(error).__name__, place.filename, place.lineno

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from siwatsystem.actions.base import Job
 from siwatsystem.analysis import plots, summary
 from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.analysis import Analysed, analyse
@@ -17,8 +18,8 @@ from siwatsystem.overlay import annotate
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.node import Node
-from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline.zones import Corner, in_pixels
+from siwatsystem.streams.clip import clock
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,13 @@ class Plan:
 
 Watch = Callable[[Analysed, Image | None], bool]
 """Given every result and, where there is one, its annotated frame; says whether to go on."""
+Late = Callable[[tuple[Job, ...]], None]
+"""Given what a material's end set free: actions that had waited for objects still there."""
 
 
 class Run:
-    """One pipeline's run. `stopped` is asked after each frame, `watch` sees all of them."""
+    """One pipeline's run. `stopped` is asked after each frame, `watch` sees all of them, `late` what
+    comes after the last one."""
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Run:
         plan: Plan,
         stopped: Callable[[], bool],
         watch: Watch,
+        late: Late,
     ) -> None:
         self.tally = Tally()
         self.problems: list[str] = []
@@ -68,6 +73,7 @@ class Run:
         self._plan = plan
         self._stopped = stopped
         self._watch = watch
+        self._late = late
 
     def over(self, material: Material, name: str) -> None:
         """Analyse one material; its files are called `name`. Raises StreamError, OSError."""
@@ -123,16 +129,13 @@ class Run:
 
     def _frames(self, material: Material, outputs: Outputs | None) -> None:
         pictures = self._plan.show or (outputs is not None and outputs.wants_pictures)
-        last: Analysed | None = None
         with closing(analyse(material, self._pipeline, self._actions, self._context)) as frames:
             for analysed in frames:
-                last = analysed
                 if not self._one(analysed, outputs, pictures):
                     break
         late = self._actions.taken()
-        if last is not None and late:
-            self.tally.actions.update(job.kind for job in late)
-            self._watch(replace(last, events=[], trace=Trace(), jobs=late), None)
+        self.tally.actions.update(job.kind for job in late)
+        self._late(late)
 
     def _one(self, analysed: Analysed, outputs: Outputs | None, pictures: bool) -> bool:
         """Count, write and show one frame; whether to go on."""
@@ -168,10 +171,3 @@ def zones_of(root: Node) -> list[tuple[Corner, ...]]:
     """The zones of nodes that look at the whole picture."""
     found = [] if root.tracking is None or root.tracking.zone is None else [tuple(root.tracking.zone)]
     return found + [zone for branch in root.branches if not branch.crop for zone in zones_of(branch)]
-
-
-def clock(seconds: float) -> str:
-    """`0:07.2`, `1:02:03.0`."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"

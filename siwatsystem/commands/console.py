@@ -10,6 +10,9 @@ import typer
 from siwatsystem.config import ModelSettings, load_settings
 from siwatsystem.errors import InvalidSetting, SiwatError
 
+PIPED_WIDTH = 10_000
+"""Columns where no terminal gives them: lines are not broken in files."""
+
 
 def limits() -> ModelSettings:
     """The limits for archives of config.json and the environment. Ends the command for a bad setting."""

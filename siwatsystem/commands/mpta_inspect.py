@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 SHORT_DIGEST = 12
 CLASSES = 20
-PIPED_WIDTH = 10_000
-"""Columns where no terminal gives them: lines are not broken in files."""
 
 
 def show(
@@ -45,7 +43,7 @@ def _print(shown: Inspection) -> None:
 
     out = Console(highlight=False)
     if not out.is_terminal:
-        out.width = PIPED_WIDTH
+        out.width = console.PIPED_WIDTH
     size = "" if shown.size is None else f"  {_size(shown.size)}  sha256 {shown.sha256}"
     tree = Tree(Text(f"{shown.source}{size}", style="bold"))
     if shown.signature is not None:

@@ -28,8 +28,6 @@ from siwatsystem.pipeline.spec import parse
 from siwatsystem.signatures import Trust
 
 Source = Annotated[Path, typer.Argument(exists=True, help="An archive, or a folder with pipeline.json.")]
-PIPED_WIDTH = 10_000
-"""Columns where no terminal gives them: lines are not broken in files."""
 
 
 def prove(
@@ -162,7 +160,7 @@ def _print(report: Report) -> None:
         return
     out = Console(highlight=False)
     if not out.is_terminal:
-        out.width = PIPED_WIDTH
+        out.width = console.PIPED_WIDTH
     table = Table("", "file", "frames", "seconds", "why")
     for result in report.results:
         table.add_row(_mark(result), *map(Text, _cells(result)))

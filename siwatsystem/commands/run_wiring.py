@@ -22,7 +22,7 @@ from siwatsystem.analysis.material import Material, Recording
 from siwatsystem.analysis.run import Plan, Run
 from siwatsystem.analysis.window import Window, trouble
 from siwatsystem.commands import console
-from siwatsystem.commands.run_report import Report, show
+from siwatsystem.commands.run_report import LogFile, Report, show
 from siwatsystem.config import PrecisionSetting, Settings, load_settings
 from siwatsystem.errors import InvalidSetting, ModelError, StreamError
 from siwatsystem.frames import Image
@@ -33,6 +33,8 @@ from siwatsystem.streams.clip import clips
 
 DELIVERY_SEC = 30.0
 """Longest wait for actions at the end; what is not done then stays in the outbox."""
+LOG_FILE = "run.log"
+"""In the data directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ def execute(wanted: Wanted) -> int:
     materials = _materials(wanted, settings, stopped, problems)
     with ExitStack() as stack:
         report = stack.enter_context(
-            Report(wanted.as_json, wanted.trace, wanted.actions, _total(materials, wanted.plan))
+            Report(
+                *(wanted.as_json, wanted.trace, wanted.actions),
+                *(_total(materials, wanted.plan), _log_file(settings)),
+            )
         )
         actions = stack.enter_context(_actions(wanted, settings))
         pipeline = stack.enter_context(_pipeline(wanted, settings, actions))
@@ -88,7 +93,7 @@ def execute(wanted: Wanted) -> int:
             return window is None or canvas is None or window.show(canvas)
 
         context = EventContext(_camera_id(wanted), wanted.display, wanted.session)
-        run = Run(pipeline, actions, context, wanted.plan, stopped.is_set, watch)
+        run = Run(pipeline, actions, context, wanted.plan, stopped.is_set, watch, report.late)
         stack.enter_context(_interruptible(stopped))
         began = time.monotonic()
         done: list[str] = []
@@ -125,6 +130,14 @@ def _settings(wanted: Wanted) -> Settings:
     return settings.model_copy(
         update={"runtime": settings.runtime.model_copy(update={"precision": precision})}
     )
+
+
+def _log_file(settings: Settings) -> LogFile | None:
+    if settings.logs.file is None:
+        return None
+    # Not the worker's own, which may run at the same time and rotates it.
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return LogFile(settings.data_dir / LOG_FILE, settings.logs)
 
 
 def _materials(

@@ -120,12 +120,12 @@ class _Reading:
 
     def damage(self, info: ClipInfo) -> str | None:
         """What could not be read, in words."""
-        parts = [f"nothing whole from {_clock(begin)} to {_clock(end)}" for begin, end in self._gaps]
+        parts = [f"nothing whole from {clock(begin)} to {clock(end)}" for begin, end in self._gaps]
         last, seconds = self._at + 1 / self._rate, info.seconds
         if seconds is not None and last + max(0.5, 2 / self._rate) < seconds:
-            parts.append(f"it breaks off at {_clock(last)} of {_clock(seconds)}")
+            parts.append(f"it breaks off at {clock(last)} of {clock(seconds)}")
         elif self._gap_from is not None:
-            parts.append(f"nothing whole from {_clock(self._gap_from)} to its end")
+            parts.append(f"nothing whole from {clock(self._gap_from)} to its end")
         if not parts:
             return None
         more = f", and {len(parts) - 5} more" if len(parts) > 5 else ""
@@ -167,6 +167,14 @@ class _Reading:
             at = self._at + 1 / self._rate
         self._at = at
         return at
+
+
+def clock(seconds: float) -> str:
+    """`0:07.2`, `1:02:03.0`."""
+    minutes, tenths = divmod(round(10 * seconds), 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths / 10:04.1f}"
+    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"
 
 
 def clips(path: Path) -> list[Path]:
@@ -264,8 +272,3 @@ def _picture(path: Path) -> Image:
     if image is None:
         raise StreamError(f"{path}: is no picture that can be read")
     return cast(Image, image)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:04.1f}"

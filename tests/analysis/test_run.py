@@ -1,17 +1,19 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
+from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.material import Recording
-from siwatsystem.analysis.run import Plan, Run, clock, zones_of
+from siwatsystem.analysis.run import Plan, Run, zones_of
 from siwatsystem.detections import Detection
 from siwatsystem.frames import Image
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.spec import parse
-from siwatsystem.streams.clip import Clip
+from siwatsystem.streams.clip import Clip, clock
 from siwatsystem.testing import FakeModel, fake_pipeline
 from tests.cameras import film
 
@@ -31,6 +33,7 @@ def ran(tmp_path, plan: Plan, model: FakeModel | None = None, frames: int = 40) 
         plan,
         lambda: False,
         lambda analysed, _: seen.append(analysed) is None,
+        lambda _: None,
     )
     run.over(Recording(film(tmp_path / "clip.mp4", frames)), "clip")
     run.finish(["clip"], "clip", 1.0)
@@ -59,7 +62,7 @@ def test_a_clip_leaves_lines_film_summary_and_plots(tmp_path):
 def test_thinned_the_film_lasts_as_long_as_the_clip(tmp_path):
     pipeline = fake_pipeline(FakeModel((), ["Car"]))
     plan = Plan(output=tmp_path / "out")
-    run = Run(pipeline, Actions(), EventContext(), plan, lambda: False, lambda *_: True)
+    run = Run(pipeline, Actions(), EventContext(), plan, lambda: False, lambda *_: True, lambda _: None)
     run.over(Recording(film(tmp_path / "clip.mp4", 40), every=15), "clip")
     annotated = Clip(tmp_path / "out" / "clip.annotated.mp4")
     assert [frame.at for frame in annotated] == pytest.approx([0, 0.75, 1.5])
@@ -81,7 +84,7 @@ def test_it_ends_at_its_limit_which_counts_all_materials(tmp_path):
     assert run.ended == "limit of 1.5 s reached"
 
 
-def test_a_frame_that_fails_is_told_and_the_next_is_analysed(tmp_path):
+def test_a_frame_that_fails_is_told_and_the_next_is_analysed(tmp_path, caplog):
     def sometimes(image: Image) -> tuple[Detection, ...]:
         if image.mean() > 120:
             raise ValueError("too bright")
@@ -91,12 +94,53 @@ def test_a_frame_that_fails_is_told_and_the_next_is_analysed(tmp_path):
     failed = sum(one.failure is not None for one in seen)
     assert len(seen) == 40
     assert run.problems == [f"the pipeline failed on {failed} of 40 frames: ValueError: too bright"]
+    # Where it failed is told once, not forty times.
+    (record,) = [one for one in caplog.records if one.exc_info]
+    first = next(one.frame.index for one in seen if one.failure)
+    assert record.getMessage() == f"clip: frame {first} failed: ValueError: too bright"
+    assert "in sometimes" in caplog.text
+
+
+def test_plots_that_fail_do_not_cost_the_summary(tmp_path, monkeypatch):
+    def unable(*_: object) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr("siwatsystem.analysis.plots.plots", unable)
+    run, _ = ran(tmp_path, Plan(output=tmp_path / "out", video=False), frames=5)
+    problem = "plots are missing: ValueError: no such font"
+    assert run.problems == [problem]
+    assert [path.name for path in run.written] == ["clip.jsonl", "clip.summary.json"]
+    assert json.loads((tmp_path / "out" / "clip.summary.json").read_text())["problems"] == [problem]
+
+
+def test_what_comes_after_the_last_frame_is_counted_and_is_no_frame(tmp_path):
+    pipeline = fake_pipeline(FakeModel((), ["Car"]))
+    actions = Actions()
+    job = Job("redis_publish", "key", {"channel": "c", "message": "m"})
+    late: list[tuple[Job, ...]] = []
+    seen: list[Analysed] = []
+    run = Run(
+        *(pipeline, actions, EventContext(), Plan(), lambda: False),
+        *(lambda analysed, _: seen.append(analysed) is None, late.append),
+    )
+    finish = pipeline.finish
+
+    def finish_with_a_job(*arguments: Any) -> None:
+        actions.submit(OutboxEvent((job,)))
+        finish(*arguments)
+
+    pipeline.finish = finish_with_a_job  # pyright: ignore[reportAttributeAccessIssue]
+    run.over(Recording(film(tmp_path / "clip.mp4", 5)), "clip")
+    assert (late, len(seen), run.tally.frames) == ([(job,)], 5, 5)
+    assert run.tally.actions == {"redis_publish": 1}
 
 
 def test_being_told_to_stop_keeps_what_is_done(tmp_path):
     pipeline = fake_pipeline(FakeModel((), ["Car"]))
     output = tmp_path / "out"
-    run = Run(pipeline, Actions(), EventContext(), Plan(output), lambda: True, lambda *_: True)
+    run = Run(
+        pipeline, Actions(), EventContext(), Plan(output), lambda: True, lambda *_: True, lambda _: None
+    )
     run.over(Recording(film(tmp_path / "clip.mp4", 40)), "clip")
     assert run.ended == "stopped"
     assert len((output / "clip.jsonl").read_text().splitlines()) == 1
@@ -115,5 +159,3 @@ def test_zones_of_nodes_that_look_at_the_whole_picture():
     branches = [{**node, "modelId": "cropped", "crop": True}, {**node, "modelId": "whole"}]
     root = parse({"pipeline": {**node, "modelId": "root", "branches": branches}}).pipeline
     assert len(zones_of(root)) == 2
-    assert clock(67.26) == "1:07.3"
-    assert clock(3700) == "1:01:40.0"

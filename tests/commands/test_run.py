@@ -194,7 +194,7 @@ def test_a_window_needs_a_screen(desk: Desk, monkeypatch: pytest.MonkeyPatch):
     assert err == "siwat: --show: there is no screen here (DISPLAY names none that works)\n"
 
 
-def test_a_class_that_no_model_has_does_not_end_a_run(desk: Desk):
+def test_to_end_on_a_class_that_no_model_has_is_wrong_usage(desk: Desk):
     status, _, err = desk.run(WEIGHTS, "-s", CLIP, "--stop-on", "Lorry")
     assert status == 2
     assert err == "siwat: --stop-on Lorry: no model has that class, there are Car, Frontal\n"

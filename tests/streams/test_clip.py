@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from siwatsystem.errors import StreamError, StreamNotFound
-from siwatsystem.streams.clip import Clip, ClipInfo, clips
+from siwatsystem.streams.clip import Clip, ClipInfo, clips, clock
 from tests.cameras import CLIP, film, title_in_latin1
 
 
@@ -152,3 +152,8 @@ def test_a_folder_without_any_and_a_path_without_anything_are_told(tmp_path):
         clips(tmp_path / "gone")
     with pytest.raises(StreamNotFound, match="no such file"):
         Clip(tmp_path / "gone.mp4")
+
+
+def test_times_are_told_to_a_tenth():
+    assert [clock(one) for one in (0, 7.2, 59.97, 67.26)] == ["0:00.0", "0:07.2", "1:00.0", "1:07.3"]
+    assert clock(3700) == "1:01:40.0"
