@@ -126,7 +126,7 @@ def _histogram(axis: Any, classes: Mapping[str, Counter[int]]) -> None:
 
 
 def _timing(tally: Tally) -> Any:
-    names = [name for name, seconds in tally.node_seconds.items() if seconds]
+    names = [name for name in tally.outcomes if tally.node_seconds.get(name)]
     times = [[1000 * value for value in tally.node_seconds[name]] for name in names]
     figure, (axis,) = _figure(1, 1.6 + 0.55 * len(names))
     # The rare first runs, which warm up, would squeeze all others to a line.

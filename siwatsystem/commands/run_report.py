@@ -24,9 +24,8 @@ class LogFile(logging.handlers.RotatingFileHandler):
     """Warnings with their tracebacks, for whoever has to find out why."""
 
     def __init__(self, path: Path, settings: LogSettings) -> None:
-        super().__init__(
-            path, maxBytes=int(settings.max_mb * 1_000_000), backupCount=settings.keep, delay=True
-        )
+        size = int(settings.max_mb * 1_000_000)
+        super().__init__(path, maxBytes=size, backupCount=settings.keep, encoding="utf-8", delay=True)
         self.setFormatter(RedactingFormatter(FORMAT))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name

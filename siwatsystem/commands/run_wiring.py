@@ -135,8 +135,12 @@ def _settings(wanted: Wanted) -> Settings:
 def _log_file(settings: Settings) -> LogFile | None:
     if settings.logs.file is None:
         return None
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # Told by whoever cannot do without that folder.
+        return None
     # Not the worker's own, which may run at the same time and rotates it.
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     return LogFile(settings.data_dir / LOG_FILE, settings.logs)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import redis
 
+from siwatsystem import archive
+from siwatsystem.config import ModelSettings
 from siwatsystem.streams.clip import Clip
 from tests.cameras import CLIP, ROOT, RtspServer, rtsp_of_module, rtsp_server  # noqa: F401
 from tests.servers import redis_server, servers, until  # noqa: F401
@@ -102,11 +104,24 @@ def test_a_damaged_clip_is_analysed_as_far_as_it_goes_and_told(desk: Desk, tmp_p
 @pytest.mark.slow
 def test_a_full_disk_ends_the_video_not_the_analysis(desk: Desk, tmp_path: Path):
     arguments = ("--source", CLIP, "--fps", "5", "--actions", "none", "--output", tmp_path)
-    status, _, err = desk.run(DEMO, *arguments, file_limit=200_000)
+    # Already unpacked: the weights would not fit either.
+    folder = archive.extract(DEMO, tmp_path / "demo", ModelSettings())
+    status, _, err = desk.run(folder, *arguments, file_limit=200_000)
     assert status == 1
     assert err == "siwat: dusk-visit.annotated.mp4 ends early: File too large\n"
     assert 2 < len(list(Clip(tmp_path / "dusk-visit.annotated.mp4"))) < 110
     assert len((tmp_path / "dusk-visit.jsonl").read_text().splitlines()) == 110
+
+
+@pytest.mark.slow
+def test_a_disk_without_any_room_is_told_and_no_film_is_left(desk: Desk, tmp_path: Path):
+    folder = archive.extract(DEMO, tmp_path / "demo", ModelSettings())
+    arguments = ("--source", CLIP, "--fps", "1", "--limit", "3", "--actions", "none", "--output", tmp_path)
+    status, _, err = desk.run(folder, *arguments, file_limit=100)
+    assert status == 1
+    assert "siwat: dusk-visit.annotated.mp4 was not written: File too large\n" in err
+    assert f"siwat: {tmp_path}/dusk-visit.summary.json was not written: File too large\n" in err
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["dusk-visit.jsonl"]
 
 
 @pytest.mark.slow
