@@ -23,6 +23,9 @@ from siwatsystem.streams.clip import clock
 
 log = logging.getLogger(__name__)
 
+FAILURES = 3
+"""Most failures that are told apart; their texts may differ from frame to frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -100,8 +103,7 @@ class Run:
 
     def finish(self, sources: Sequence[str], name: str, wall_sec: float) -> dict[str, object]:
         """Write summary and plots, as `name`; returns the summary. What cannot be written is a problem."""
-        for failure, count in self.tally.failures.most_common():
-            self.problems.append(f"the pipeline failed on {count} of {self.tally.frames} frames: {failure}")
+        self._tell_failures()
         folder = self._plan.output
         if folder is not None:
             # First, so that the summary tells what became of them.
@@ -116,6 +118,14 @@ class Run:
                 self.problems.append(f"{path} was not written: {error.strerror or error}")
                 found["problems"] = list(self.problems)
         return found
+
+    def _tell_failures(self) -> None:
+        frames, failures = self.tally.frames, self.tally.failures.most_common()
+        for failure, count in failures[:FAILURES]:
+            self.problems.append(f"the pipeline failed on {count} of {frames} frames: {failure}")
+        rest = sum(count for _, count in failures[FAILURES:])
+        if rest:
+            self.problems.append(f"the pipeline failed in other ways on {rest} of {frames} frames")
 
     def _plot(self, folder: Path, name: str) -> None:
         try:

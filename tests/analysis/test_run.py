@@ -101,6 +101,16 @@ def test_a_frame_that_fails_is_told_and_the_next_is_analysed(tmp_path, caplog):
     assert "in sometimes" in caplog.text
 
 
+def test_failures_with_ever_other_texts_are_told_in_a_few_lines(tmp_path, caplog):
+    def always(image: Image) -> tuple[Detection, ...]:
+        raise ValueError(f"too bright by {image.mean()}")
+
+    run, _ = ran(tmp_path, Plan(), FakeModel(always, ["Car"]), frames=9)
+    assert len(run.problems) == 4
+    assert run.problems[-1] == "the pipeline failed in other ways on 6 of 9 frames"
+    assert len([one for one in caplog.records if one.exc_info]) == 1
+
+
 def test_plots_that_fail_do_not_cost_the_summary(tmp_path, monkeypatch):
     def unable(*_: object) -> None:
         raise ValueError("no such font")
