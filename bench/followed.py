@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.identity import Box
 from bench.ours import CACHE
+from demo.pack import trained
 
-WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
 DETECTOR, BRAND = "car_frontal_detection", "car_brand_classification"
 CONFIDENCE = 0.5
 """Least confidence of a box that either side tells; both continue tracks with less sure ones."""
@@ -85,7 +85,7 @@ class Ours:
         folder.mkdir(parents=True)
         (folder / "pipeline.json").write_text(json.dumps(pipeline_json(method, tracking)))
         for name in (DETECTOR, BRAND):
-            shutil.copy(WEIGHTS / f"{name}.pt", folder)
+            shutil.copy(trained() / f"{name}.pt", folder)
         settings = RuntimeSettings(precision="exact")
         self._published = _Published()
         self._registry = ModelRegistry(settings, CACHE)
@@ -134,7 +134,7 @@ class Theirs:
         os.environ.update({"YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"})
         from ultralytics import YOLO
 
-        model, followed = YOLO(WEIGHTS / f"{DETECTOR}.pt"), Followed()
+        model, followed = YOLO(trained() / f"{DETECTOR}.pt"), Followed()
         car = next(number for number, name in model.names.items() if name == "Car")
         for _, image in frames:
             [result] = model.track(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +27,21 @@ def model_files(node: dict[str, Any]) -> Iterator[str]:
         yield from model_files(branch)
 
 
-def pack(target: Path = ARCHIVE, pipeline: Path = PIPELINE, weights: Path = WEIGHTS) -> Path:
-    """Write the archive; every model that the pipeline names must lie in `weights`."""
+def trained() -> Path:
+    """The folder of the trained weights. What was not trained here comes out of the shipped archive."""
+    WEIGHTS.mkdir(exist_ok=True)
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pt") and not (WEIGHTS / name).exists():
+                temporary = WEIGHTS / f".{name}-{uuid.uuid4().hex}"
+                temporary.write_bytes(archive.read(name))
+                temporary.replace(WEIGHTS / name)
+    return WEIGHTS
+
+
+def pack(target: Path = ARCHIVE, pipeline: Path = PIPELINE, weights: Path | None = None) -> Path:
+    """Write the archive; every model that the pipeline names must lie in `weights` (default: `trained`)."""
+    weights = trained() if weights is None else weights
     with TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(pipeline, folder / "pipeline.json")

@@ -1,6 +1,6 @@
 """Trains the demo's weights from nothing but rendered pictures: `python -m demo.train WORK_DIR`.
 
-Two cores take about forty minutes. Run folders stay in WORK_DIR; the three final checkpoints (stripped,
+Two cores take about an hour. Run folders stay in WORK_DIR; the three final checkpoints (stripped,
 half precision) go to demo/weights/, from where `demo.pack` takes them.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,24 @@ os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 from . import seeds
-from .dataset import CROP_PX, build
+from .dataset import CROP_PX, Part, build, write_seed, write_traffic
 
 WEIGHTS = Path(__file__).parent / "weights"
 DETECTOR = "car_frontal_detection"
 BRAND = "car_brand_classification"
 BODY_TYPE = "car_bodytype_classification"
 DETECTOR_PX = 320
+FIRST = (
+    Part(write_seed, "train", seeds.TRAINING),
+    Part(write_seed, "val", seeds.VALIDATION),
+)
+# Some of the first round's pictures are seen again in the second, so that nothing is forgotten.
+SECOND = (
+    Part(write_traffic, "train", seeds.TRAFFIC_TRAINING),
+    Part(write_traffic, "val", seeds.TRAFFIC_VALIDATION),
+    Part(write_seed, "train", seeds.TRAINING[:260]),
+    Part(write_seed, "val", seeds.VALIDATION[:40]),
+)
 # What a checkpoint's arguments say about where it was trained.
 PATHS = {"data", "project", "save_dir"}
 COMMON = {
@@ -64,29 +76,35 @@ def half_precision_forward(trainer: Any) -> None:
     model.predict = predict
 
 
-def fit(name: str, architecture: str, runs: Path, **options: Any) -> Path:
-    """Trains one net and returns its published checkpoint."""
+def fit(name: str, start: str | Path, runs: Path, run: str | None = None, **options: Any) -> Path:
+    """Trains one net from an architecture or a checkpoint and returns its published checkpoint."""
     import torch
     from ultralytics import YOLO
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    model = YOLO(architecture)
+    model = YOLO(start)
     model.add_callback("on_train_start", half_precision_forward)
-    model.train(project=str(runs), name=name, **COMMON, **options)
-    return publish(runs / name / "weights" / "best.pt", WEIGHTS / f"{name}.pt")
+    model.train(project=str(runs), name=run or name, **COMMON, **options)
+    return publish(checkpoint(runs, run or name), WEIGHTS / f"{name}.pt")
+
+
+def checkpoint(runs: Path, run: str) -> Path:
+    return runs / run / "weights" / "best.pt"
 
 
 def publish(best: Path, target: Path) -> Path:
     """Copies a checkpoint of our own without what it says of the machine that trained it."""
     import torch
 
-    checkpoint = torch.load(best, map_location="cpu", weights_only=False)
-    checkpoint.pop("git", None)
-    for holder in (checkpoint.get("train_args"), getattr(checkpoint["model"], "args", None)):
+    said = torch.load(best, map_location="cpu", weights_only=False)
+    said.pop("git", None)
+    for holder in (said.get("train_args"), getattr(said["model"], "args", None)):
         if isinstance(holder, dict):
             holder.update(dict.fromkeys(PATHS & holder.keys()))
+            if "model" in holder:
+                holder["model"] = Path(holder["model"]).name
     target.parent.mkdir(exist_ok=True)
-    torch.save(checkpoint, target)
+    torch.save(said, target)
     return target
 
 
@@ -138,24 +156,83 @@ def train_detector(data: Path, runs: Path) -> Path:
     )
 
 
+def refine(name: str, data: Path, runs: Path, **options: Any) -> Path:
+    """Trains the first round's net on, gently: traffic, and some of the first round's pictures."""
+    return fit(
+        name,
+        checkpoint(runs, name),
+        runs,
+        run=f"{name}_on_traffic",
+        data=str(data),
+        workers=1,
+        batch=16,
+        nbs=16,
+        warmup_epochs=0.3,
+        warmup_bias_lr=0.0,
+        hsv_h=0.02,
+        hsv_s=0.5,
+        hsv_v=0.35,
+        fliplr=0.5,
+        **options,
+    )
+
+
+def refine_classifier(name: str, data: Path, runs: Path) -> Path:
+    return refine(
+        name,
+        data,
+        runs,
+        imgsz=CROP_PX,
+        epochs=6,
+        lr0=0.0005,
+        scale=0.25,
+        auto_augment=None,
+        erasing=0.15,
+        dropout=0.1,
+    )
+
+
+def refine_detector(data: Path, runs: Path) -> Path:
+    return refine(
+        DETECTOR,
+        data,
+        runs,
+        imgsz=DETECTOR_PX,
+        epochs=8,
+        lr0=0.0006,
+        cache="ram",
+        mosaic=0.6,
+        close_mosaic=2,
+        scale=0.3,
+        translate=0.1,
+    )
+
+
+def stages(root: Path, processes: int) -> dict[str, Callable[[], Any]]:
+    """Everything in its order: a first round on pictures of a few cars, then a second on traffic."""
+    first, second, runs = root / "data", root / "traffic", root / "runs"
+    return {
+        "data": lambda: build(first, FIRST, processes),
+        "brand": lambda: train_classifier(BRAND, first / "brand", runs),
+        "body": lambda: train_classifier(BODY_TYPE, first / "body", runs),
+        "detector": lambda: train_detector(first / "detect/data.yaml", runs),
+        "traffic": lambda: build(second, SECOND, processes),
+        "refine-brand": lambda: refine_classifier(BRAND, second / "brand", runs),
+        "refine-body": lambda: refine_classifier(BODY_TYPE, second / "body", runs),
+        "refine-detector": lambda: refine_detector(second / "detect/data.yaml", runs),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work_dir", type=Path, help="where pictures and run folders go (about 1 GB)")
-    parser.add_argument(
-        "--only", choices=["data", "brand", "body", "detector"], help="one stage, the others kept"
-    )
+    parser.add_argument("--only", choices=list(stages(Path(), 0)), help="one stage, the others kept")
     parser.add_argument("--processes", type=int, default=2, help="renderers side by side")
     options = parser.parse_args()
     root: Path = options.work_dir.resolve()
-    data, runs = root / "data", root / "runs"
-    if options.only in (None, "data"):
-        build(data, {"train": seeds.TRAINING, "val": seeds.VALIDATION}, options.processes)
-    if options.only in (None, "brand"):
-        train_classifier(BRAND, data / "brand", runs)
-    if options.only in (None, "body"):
-        train_classifier(BODY_TYPE, data / "body", runs)
-    if options.only in (None, "detector"):
-        train_detector(data / "detect/data.yaml", runs)
+    for name, run in stages(root, options.processes).items():
+        if options.only in (None, name):
+            run()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.pack import ARCHIVE, PIPELINE, WEIGHTS, model_files, pack
+from demo.pack import ARCHIVE, PIPELINE, model_files, pack, trained
 
 
 def test_the_shipped_archive_is_what_packing_gives(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_missing_model_is_not_packed_over(tmp_path: Path) -> None:
     weights.mkdir()
     first, *others = model_files(json.loads(PIPELINE.read_text())["pipeline"])
     for name in others:
-        (weights / name).symlink_to(WEIGHTS / name)
+        (weights / name).symlink_to(trained() / name)
     target = pack(tmp_path / "a.mpta")
     before = target.read_bytes()
     with pytest.raises(FileNotFoundError, match=first):

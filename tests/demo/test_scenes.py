@@ -68,7 +68,8 @@ def test_fractions_are_fractions_and_visible_cars_have_both_boxes(scenes: list[S
 
 
 def test_seeds_that_train_never_measure() -> None:
-    ranges = [seeds.TRAINING, seeds.VALIDATION, seeds.EVALUATION]
+    ranges = [seeds.TRAINING, seeds.VALIDATION, seeds.EVALUATION, seeds.TRAFFIC]
+    ranges += [seeds.TRAFFIC_TRAINING, seeds.TRAFFIC_VALIDATION]
     every = [seed for r in ranges for seed in r] + list(seeds.CLIPS.values())
     assert len(every) == len(set(every))
 
