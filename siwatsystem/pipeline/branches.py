@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,14 +67,20 @@ class BranchRunner:
         models: Mapping[str, "SharedModel"],
         threads: ThreadPoolExecutor,
         follow: Follow,
+        at: float,
+        doubtful: Collection[Detection] = (),
         trace: Trace | None = None,
     ) -> None:
+        """`at`: when the picture was captured, in seconds. `doubtful` regions may belong to another object
+        as well: what is said of them is no vote."""
         self._image = image
         self._predict = predict
         self._acts = acts
         self._models = models
         self._threads = threads
         self._follow = follow
+        self._at = at
+        self._doubtful = doubtful
         self._trace = trace
 
     def run(
@@ -155,7 +161,11 @@ class BranchRunner:
             if owner is not None:
                 owner.subject.abstain(branch)
             return Outcome()
-        result = reading.result if owner is None else owner.subject.vote(reading.result)
+        result = reading.result
+        if owner is not None and region in self._doubtful:
+            result = owner.subject.standing(result)
+        elif owner is not None:
+            result = owner.subject.vote(result, self._at)
         self._tell(branch, "ran", why, f"{result.class_name} {result.confidence:.2f}", seconds)
         own = _owner_below(branch, reading, owner)
         regions = reading.of_class(result.class_name)

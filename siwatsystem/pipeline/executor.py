@@ -26,7 +26,7 @@ from siwatsystem.pipeline.events import Event, EventContext
 from siwatsystem.pipeline.following import Seen, untracked
 from siwatsystem.pipeline.memo import PredictionMemo
 from siwatsystem.pipeline.reading import expected, of_its_classes
-from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, same_name
+from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, doubtful, same_name
 from siwatsystem.pipeline.spec import Node, PipelineSpec
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline.steps import all_expected, branches_ready, records, with_remembered
@@ -235,6 +235,8 @@ class Pipeline:
             self.models,
             self._threads,
             lambda node, boxes: self._follow(node, boxes, run),
+            run.context.captured_at,
+            () if root.object_class is None else doubtful(main, regions, seen.boxes),
             run.trace,
         ).run(root.branches, regions, owner)
         jobs += outcome.jobs

@@ -24,7 +24,7 @@ def by_object(
     """Every object of `object_class` with its regions, most confident object first.
 
     A box of another class is a part of the object whose box contains its centre; where boxes
-    overlap, of the one that fits best: the smallest that contains the centre.
+    overlap, of the one that fits best: that holds most of it, of such that hold as much the smallest.
     """
     objects = sorted(
         (box for box in detections if same_name(box.class_name, object_class)),
@@ -36,9 +36,19 @@ def by_object(
             continue
         holders = [index for index, box in enumerate(objects) if holds_centre(box, part)]
         if holders:
-            parts[min(holders, key=lambda index: area(objects[index]))].append(part)
+            parts[min(holders, key=lambda index: _misfit(part, objects[index]))].append(part)
     return [
         (box, {box.class_name: box, **best_per_class(own)}) for box, own in zip(objects, parts, strict=True)
+    ]
+
+
+def doubtful(thing: Detection, regions: Regions, boxes: Sequence[Detection]) -> list[Detection]:
+    """Regions of `thing` whose centre lies in another object of its class too: theirs, or half hidden."""
+    others = [box for box in boxes if box is not thing and same_name(box.class_name, thing.class_name)]
+    return [
+        part
+        for part in regions.values()
+        if part is not thing and any(holds_centre(other, part) for other in others)
     ]
 
 
@@ -88,3 +98,8 @@ def shared(part: Detection, whole: Detection) -> float:
     width = min(part.xyxy[2], whole.xyxy[2]) - max(part.xyxy[0], whole.xyxy[0])
     height = min(part.xyxy[3], whole.xyxy[3]) - max(part.xyxy[1], whole.xyxy[1])
     return max(0.0, width) * max(0.0, height) / max(area(part), 1e-9)
+
+
+def _misfit(part: Detection, whole: Detection) -> tuple[float, float]:
+    """Less where `part` fits better. Edges are uncertain: tenths of a box are no difference."""
+    return -round(shared(part, whole), 1), area(whole)

@@ -72,12 +72,16 @@ class Subject:
         self.done.add(action)
         return new
 
-    def vote(self, result: BranchResult) -> BranchResult:
-        """Count a node's answer; returns the answer that stands."""
-        vote = self._ballot(result.node).cast(result.class_name, result.confidence)
+    def vote(self, result: BranchResult, at: float) -> BranchResult:
+        """Count a node's answer on the frame of the time `at`; returns the answer that stands."""
+        vote = self._ballot(result.node).cast(result.class_name, result.confidence, at)
         voted = result.voted(vote)
         self.results[result.node.model_id] = voted
         return voted
+
+    def standing(self, result: BranchResult) -> BranchResult:
+        """What stands against a node's answer that does not count; that answer where nothing does."""
+        return self.results.get(result.node.model_id, result)
 
     def abstain(self, node: Node) -> None:
         """The node was asked and had no answer."""

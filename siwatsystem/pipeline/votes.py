@@ -26,6 +26,8 @@ class Ballot:
         self._counts: Counter[str] = Counter()
         self._confidence: Counter[str] = Counter()
         self._asked = 0
+        self._first: float | None = None
+        self._last = 0.0
         self._standing: Vote | None = None
 
     @property
@@ -39,11 +41,14 @@ class Ballot:
         settled = self._standing is not None and self._standing.settled
         return settled or self._asked >= self._voting.max_votes
 
-    def cast(self, class_name: str, confidence: float) -> Vote:
-        """One more frame's answer; what has settled stays. Returns where the vote stands then."""
+    def cast(self, class_name: str, confidence: float, at: float) -> Vote:
+        """The answer on the frame of the time `at` (seconds); what has settled stays. Returns where the
+        vote stands then."""
         if self._standing is not None and self._standing.settled:
             return self._standing
         self._asked += 1
+        self._first = at if self._first is None else self._first
+        self._last = at
         self._counts[class_name] += 1
         self._confidence[class_name] += confidence  # pyright: ignore[reportArgumentType]
         self._standing = self._count()
@@ -60,10 +65,7 @@ class Ballot:
         leader = max(self._counts, key=lambda name: (self._counts[name], self._confidence[name]))
         votes, own = self._counts.total(), self._counts[leader]
         agreed = votes >= self._voting.min_votes and own >= self._voting.min_share * votes
-        return Vote(
-            leader,
-            self._confidence[leader] / own,
-            own / votes,
-            votes,
-            agreed or self._asked >= self._voting.max_votes,
-        )
+        # A clock that goes back must not keep a vote open.
+        spanned = self._first is None or abs(self._last - self._first) >= self._voting.min_seconds
+        settled = (agreed and spanned) or self._asked >= self._voting.max_votes
+        return Vote(leader, self._confidence[leader] / own, own / votes, votes, settled)
