@@ -24,7 +24,7 @@ class Material(Protocol):
 
     @property
     def damage(self) -> str | None:
-        """What could not be read, once it has ended."""
+        """What could not be read, once it has ended or was left."""
         ...
 
     @property
@@ -41,6 +41,8 @@ class Recording:
     def __init__(self, path: Path, fps: float | None = None, every: int | None = None) -> None:
         self._clip = Clip(path, fps, every)
         self._end: float | None = None
+        self._reached = 0.0
+        self._is_over = False
         self.name = path.stem
         self.info: ClipInfo | None = self._clip.info
         self.limit_sec: float | None = None
@@ -48,7 +50,8 @@ class Recording:
 
     @property
     def damage(self) -> str | None:
-        return self._clip.damage
+        """Of what was looked at: how far the thread had read ahead depends on its timing."""
+        return self._clip.damage if self._is_over else self._clip.damage_before(self._reached)
 
     @property
     def end(self) -> float | None:
@@ -58,8 +61,10 @@ class Recording:
         with closing(ahead(self._clip)) as frames:
             for frame in frames:
                 if self.limit_sec is not None and frame.at >= self.limit_sec:
-                    self._end = self.limit_sec
+                    self._end = self._reached = self.limit_sec
                     return
+                self._reached = frame.at
                 yield frame
+        self._is_over = True
         if self.damage is None:
             self._end = self._clip.info.seconds

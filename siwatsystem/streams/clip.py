@@ -3,6 +3,7 @@
 Unlike `file`, which plays a file as a camera, nothing waits here, and time is the file's own.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ class Clip:
     def __init__(self, path: Path, fps: float | None = None, every: int | None = None) -> None:
         self.path = path
         self.damage: str | None = None
-        """What could not be read, known once an iteration has ended; None for a whole file."""
+        """What could not be read, known once an iteration has come to its end; None for a whole file."""
+        self._reading: _Reading | None = None
         self._fps = fps
         self._every = every
         if not path.is_file():
@@ -76,11 +78,15 @@ class Clip:
             return iter([ClipFrame(_picture(self.path), 0.0, 0)])
         return self._frames()
 
+    def damage_before(self, at: float) -> str | None:
+        """What could not be read before the frame at `at` seconds, for whoever leaves an iteration there."""
+        return None if self._reading is None else _told(self._reading.gaps_before(at))
+
     def _frames(self) -> Iterator[ClipFrame]:
-        self.damage = None
+        self.damage = self._reading = None
         thinning = Thinning(self._fps, self._every)
         with _open(self.path) as container:
-            reading = _Reading(container)
+            reading = self._reading = _Reading(container)
             for frame, at, index in reading:
                 if thinning.takes(at, index):
                     yield ClipFrame(_upright(frame), at, index)
@@ -120,16 +126,19 @@ class _Reading:
 
     def damage(self, info: ClipInfo) -> str | None:
         """What could not be read, in words."""
-        parts = [f"nothing whole from {clock(begin)} to {clock(end)}" for begin, end in self._gaps]
+        parts = self.gaps_before(math.inf)
         last, seconds = self._at + 1 / self._rate, info.seconds
         if seconds is not None and last + max(0.5, 2 / self._rate) < seconds:
             parts.append(f"it breaks off at {clock(last)} of {clock(seconds)}")
         elif self._gap_from is not None:
             parts.append(f"nothing whole from {clock(self._gap_from)} to its end")
-        if not parts:
-            return None
-        more = f", and {len(parts) - 5} more" if len(parts) > 5 else ""
-        return f"damaged: {', '.join(parts[:5])}{more}"
+        return _told(parts)
+
+    def gaps_before(self, at: float) -> list[str]:
+        """Where nothing was whole, of what begins before `at` seconds and was read over."""
+        # Copied: whoever asks may be another thread than the reading one.
+        gaps = list(self._gaps)
+        return [f"nothing whole from {clock(begin)} to {clock(end)}" for begin, end in gaps if begin < at]
 
     def _decoded(self) -> Iterator[VideoFrame | None]:
         """Every decoded frame; None for what could not be."""
@@ -167,6 +176,13 @@ class _Reading:
             at = self._at + 1 / self._rate
         self._at = at
         return at
+
+
+def _told(parts: list[str]) -> str | None:
+    if not parts:
+        return None
+    more = f", and {len(parts) - 5} more" if len(parts) > 5 else ""
+    return f"damaged: {', '.join(parts[:5])}{more}"
 
 
 def clock(seconds: float) -> str:

@@ -87,6 +87,34 @@ def test_flipped_bits_cost_what_cannot_be_trusted_and_are_told(tmp_path):
     assert all(a.at < b.at for a, b in pairwise(frames))
 
 
+def overwritten(path: Path, clip: Path) -> Path:
+    """`clip` with a hole of rubbish in its middle."""
+    data = bytearray(clip.read_bytes())
+    data[600_000:700_000] = b"\x55" * 100_000
+    path.write_bytes(data)
+    return path
+
+
+def test_who_leaves_after_a_hole_is_told_who_leaves_before_it_is_not(tmp_path):
+    clip = Clip(overwritten(tmp_path / "a.mp4", CLIP.with_name("morning-rush.mp4")), fps=2)
+    seen = []
+    for frame in clip:
+        seen.append(frame.at)
+        if frame.at >= 12:
+            break
+    assert max(b - a for a, b in pairwise(seen)) == 3.0
+    assert clip.damage_before(12) == "damaged: nothing whole from 0:08.0 to 0:11.0"
+    assert clip.damage_before(8) is None
+
+
+@pytest.mark.parametrize("name", ["dusk-visit", "morning-rush", "rainy-night"])
+def test_of_a_whole_clip_no_damage_is_told(name):
+    clip = Clip(CLIP.with_name(f"{name}.mp4"), fps=1)
+    assert len(list(clip)) >= 20
+    assert clip.damage is None
+    assert clip.damage_before(99) is None
+
+
 def test_a_title_that_is_no_utf8_is_nobodys_trouble(tmp_path):
     path = title_in_latin1(film(tmp_path / "a.mp4", 5))
     with pytest.raises(UnicodeDecodeError):
