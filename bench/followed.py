@@ -14,6 +14,8 @@ from bench.ours import CACHE
 from demo.pack import trained
 
 DETECTOR, BRAND = "car_frontal_detection", "car_brand_classification"
+LOOKS = "car_bodytype_classification"
+"""Whose features tell cars apart by looks, with `botsort`."""
 CONFIDENCE = 0.5
 """Least confidence of a box that either side tells; both continue tracks with less sure ones."""
 LEAST_CONFIDENCE = 0.1
@@ -29,11 +31,12 @@ class Followed:
     fired: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """Frame and track of each time that the archive's action ran."""
     brands: list[dict[Box, str]] = field(default_factory=list[dict[Box, str]])
-    """The brand that the votes on each event's box have settled on."""
+    """The brand that is told of each event's box: the one that leads in the votes of its object."""
 
 
 def pipeline_json(method: str, tracking: dict[str, Any]) -> dict[str, Any]:
     """An archive that follows cars, publishes each one once, and votes on its brand."""
+    looks = {"reidModel": f"{LOOKS}.pt", "config": {"with_reid": True}} if method == "botsort" else {}
     return {
         "redis": "embedded",
         "pipeline": {
@@ -42,7 +45,7 @@ def pipeline_json(method: str, tracking: dict[str, Any]) -> dict[str, Any]:
             "minConfidence": CONFIDENCE,
             "triggerClasses": ["Car", "Frontal"],
             "objectClass": "Car",
-            "tracking": {"method": method, **tracking},
+            "tracking": {"method": method, **looks, **tracking},
             "actions": [{"type": "redis_publish", "channel": "cars", "message": '{"track": "{id}"}'}],
             "branches": [
                 {
@@ -84,7 +87,7 @@ class Ours:
 
         folder.mkdir(parents=True)
         (folder / "pipeline.json").write_text(json.dumps(pipeline_json(method, tracking)))
-        for name in (DETECTOR, BRAND):
+        for name in (DETECTOR, BRAND, LOOKS):
             shutil.copy(trained() / f"{name}.pt", folder)
         settings = RuntimeSettings(precision="exact")
         self._published = _Published()
@@ -111,7 +114,7 @@ class Ours:
                 {
                     box: said.class_name
                     for box, said in told.items()
-                    if said is not None and said.vote is not None and said.vote.settled
+                    if said is not None and said.vote is not None
                 }
             )
         return followed

@@ -1,6 +1,6 @@
 """Whether cars keep their identity, act once, and get the right brand, on rendered traffic with known truth.
 
-    python -m bench.tracking [--json] [--clips 20] [--fps 10 --fps 2] [--method bytetrack|botsort]
+    python -m bench.tracking [--json] [--clips 20] [--fps 10 --fps 2] [--method botsort|bytetrack]
 
 Cars queue, stop and go, cross, and hide behind each other and behind pumps, in several lights. The demo's
 models run in an archive that tracks; ultralytics' own `model.track` runs on the same frames beside it.
@@ -93,7 +93,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     clips: Annotated[int, typer.Option(min=1, max=1000, help="Clips to measure on")] = 20,
     fps: Annotated[list[int] | None, typer.Option(help="Analysed frames a second: 10, 5, 2 or 1")] = None,
-    method: Annotated[str, typer.Option(help="bytetrack or botsort")] = "bytetrack",
+    method: Annotated[str, typer.Option(help="bytetrack, or botsort with looks")] = "botsort",
     stability: Annotated[int, typer.Option(min=0, help="The archive's stabilityThreshold")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Clips at a time")] = 2,
 ) -> None:

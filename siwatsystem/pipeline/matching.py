@@ -25,6 +25,10 @@ MOSTLY_INSIDE = 0.5
 """The same, for overlap to speak for a match."""
 LEAVING_COST = 6.0
 """Added for the share of where a track is expected that lies outside."""
+SHRUNK_SEC = 1.0
+"""How long after it was last seen a track's box cannot have become much smaller both ways:"""
+SHRUNK_BOTH, SHRUNK_ONE = 0.75, 0.5
+"""below the first share in width and height, below the second in one. What is half hidden keeps one."""
 LOOKS_WEIGHT = 20.0
 """Cost per difference of cosine similarity from `appearance_thresh`."""
 LOOKS_AT_MOST = 8.0
@@ -50,6 +54,7 @@ def match(
     if not boxes or not tracks:
         return []
     cost, off = _costs(boxes, tracks, edge)
+    cost[_shrunk(boxes, tracks, clock)] = FORBIDDEN
     share = min(max(config.match_thresh, 1e-6), 1 - 1e-6)
     limit = BREAK_EVEN + 2 * math.log(share / (1 - share))
     if config.fuse_score:
@@ -77,6 +82,17 @@ def _costs(boxes: Sequence[Detection], tracks: Sequence[Tracklet], edge: Xyxy) -
     cost[other & (overlap < SAME_THING)] = FORBIDDEN
     cost[inside < LEAST_INSIDE] = FORBIDDEN
     return cost, off
+
+
+def _shrunk(boxes: Sequence[Detection], tracks: Sequence[Tracklet], clock: float) -> NDArray[np.bool_]:
+    """Pairs (tracks × boxes) in which a car would have shrunk as no car does: another one, farther away,
+    that comes into sight where the first has left."""
+    before = np.array([track.box.xyxy for track in tracks], np.float64)
+    seen = np.array([box.xyxy for box in boxes], np.float64)
+    sides = np.maximum(before[:, 2:] - before[:, :2], 1e-6)
+    shares = (seen[:, 2:] - seen[:, :2])[None, :, :] / sides[:, None, :]
+    lately = np.array([clock - track.at <= SHRUNK_SEC for track in tracks])
+    return lately[:, None] & (shares < SHRUNK_BOTH).all(axis=2) & (shares < SHRUNK_ONE).any(axis=2)
 
 
 def _compare_looks(
