@@ -1,5 +1,9 @@
-"""What is left of one material: its annotated film or picture, and its JSON lines."""
+"""What is left of one material: its annotated film or picture, and its JSON lines; and whose folder it is."""
 
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from siwatsystem.analysis.analysis import Analysed
@@ -7,6 +11,53 @@ from siwatsystem.analysis.lines import Lines
 from siwatsystem.analysis.material import Material
 from siwatsystem.analysis.video import Film
 from siwatsystem.frames import Image, encode_jpeg
+
+LOCK = ".siwat-run.lock"
+_LEFTOVERS = (
+    *(".*.jsonl.part", ".*.summary.json.part", ".*.annotated.part.mp4"),
+    *(f".*.{plot}.part.png" for plot in ("detections", "confidences", "timing")),
+)
+"""What a run that was killed leaves behind."""
+
+
+@contextmanager
+def claimed(folder: Path) -> Generator[None]:
+    """`folder`, made where there is none, for this process alone; what killed runs left there is removed.
+
+    Raises BlockingIOError while another run has it, OSError where it cannot be written to.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        file = _locked(folder / LOCK)
+        try:
+            for pattern in _LEFTOVERS:
+                for path in folder.glob(pattern):
+                    path.unlink(missing_ok=True)
+            yield
+        finally:
+            # Before it is free: afterwards it may be another run's.
+            (folder / LOCK).unlink(missing_ok=True)
+            os.close(file)
+    finally:
+        if is_new:
+            # A run that came to nothing leaves nothing.
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _locked(path: Path) -> int:
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have removed it in between, and then it keeps nobody out.
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 class Outputs:

@@ -19,6 +19,7 @@ from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.archives import Archives
 from siwatsystem.analysis.camera import Camera
 from siwatsystem.analysis.material import Material, Recording
+from siwatsystem.analysis.outputs import claimed
 from siwatsystem.analysis.run import Plan, Run
 from siwatsystem.analysis.window import Window, trouble
 from siwatsystem.commands import console
@@ -77,6 +78,7 @@ def execute(wanted: Wanted) -> int:
     problems: list[str] = []
     materials = _materials(wanted, settings, stopped, problems)
     with ExitStack() as stack:
+        _claim_output(wanted, stack)
         report = stack.enter_context(
             Report(
                 *(wanted.as_json, wanted.trace, wanted.actions),
@@ -119,6 +121,15 @@ def execute(wanted: Wanted) -> int:
     for problem in run.problems:
         typer.echo(f"siwat: {problem}", err=True)
     return 1 if run.problems else 0
+
+
+def _claim_output(wanted: Wanted, stack: ExitStack) -> None:
+    if wanted.plan.output is None:
+        return
+    try:
+        stack.enter_context(claimed(wanted.plan.output))
+    except BlockingIOError:
+        console.leave(f"another run writes to {wanted.plan.output}", 2)
 
 
 def _settings(wanted: Wanted) -> Settings:

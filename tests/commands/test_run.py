@@ -125,6 +125,32 @@ def test_a_disk_without_any_room_is_told_and_no_film_is_left(desk: Desk, tmp_pat
 
 
 @pytest.mark.slow
+def test_two_runs_do_not_share_an_output_folder(desk: Desk, tmp_path: Path):
+    output = tmp_path / "out"
+    arguments = ("--source", CLIP, "--fps", "5", "--limit", "8", "-o", output, "--actions", "none")
+    first = desk.begin(DEMO, *arguments)
+    until(lambda: list(output.glob(".*.jsonl.part")))
+    assert desk.run(WEIGHTS, *arguments) == (2, "", f"siwat: another run writes to {output}\n")
+    _, err = first.communicate(timeout=100)
+    assert (first.returncode, err) == (0, "")
+    lines = [json.loads(line) for line in (output / "dusk-visit.jsonl").read_text().splitlines()]
+    assert [line["at"] for line in lines] == pytest.approx([number / 5 for number in range(40)])
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_a_hole_before_the_limit_is_told(desk: Desk, tmp_path: Path):
+    data = bytearray(CLIP.with_name("morning-rush.mp4").read_bytes())
+    data[600_000:700_000] = b"\x55" * 100_000
+    (tmp_path / "holed.mp4").write_bytes(data)
+    arguments = ("-s", tmp_path / "holed.mp4", "--fps", "2", "--limit", "14", "--no-video")
+    status, _, err = desk.run(DEMO, *arguments, "--actions", "none", "-o", tmp_path / "out")
+    told = "holed: damaged: nothing whole from 0:08.0 to 0:11.0"
+    assert (status, err) == (1, f"siwat: {told}\n")
+    assert json.loads((tmp_path / "out" / "holed.summary.json").read_text())["problems"] == [told]
+
+
+@pytest.mark.slow
 def test_a_camera_until_ctrl_c(desk: Desk, rtsp_server: RtspServer, tmp_path: Path):  # noqa: F811
     process = desk.begin(
         DEMO, "--source", rtsp_server.url(), "--fps", "4", "-o", tmp_path, "--actions", "none"
