@@ -29,6 +29,7 @@ from siwatsystem.errors import InvalidSetting, ModelError, StreamError
 from siwatsystem.frames import Image
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.opening import BARE_SUFFIXES
 from siwatsystem.pipeline.problems import PipelineInvalid
 from siwatsystem.streams.clip import clips
 
@@ -73,6 +74,7 @@ def execute(wanted: Wanted) -> int:
     """The exit status. Raises SiwatError where nothing could be done at all."""
     if wanted.plan.show and (no_window := trouble()):
         console.leave(f"--show: {no_window}", 2)
+    _check_archive(wanted)
     settings = _settings(wanted)
     stopped = threading.Event()
     problems: list[str] = []
@@ -121,6 +123,14 @@ def execute(wanted: Wanted) -> int:
     for problem in run.problems:
         typer.echo(f"siwat: {problem}", err=True)
     return 1 if run.problems else 0
+
+
+def _check_archive(wanted: Wanted) -> None:
+    path = wanted.archive
+    if not path.exists():
+        console.leave(f"{path}: there is no such file or folder", 2)
+    if wanted.classes and (path.is_dir() or path.suffix.lower() not in BARE_SUFFIXES):
+        console.leave(f"--classes is for bare weights; {path} says itself which classes it wants", 2)
 
 
 def _claim_output(wanted: Wanted, stack: ExitStack) -> None:
@@ -213,6 +223,9 @@ def _pipeline(wanted: Wanted, settings: Settings, actions: Actions) -> Generator
                 typer.echo(f"siwat: {problem}", err=True)
             raise typer.Exit(1) from None
         except ModelError as error:
+            if wanted.classes and isinstance(error.__context__, PipelineInvalid):
+                # Nothing else of that pipeline was asked for.
+                console.leave(f"--classes: {error.message}", 2)
             name = wanted.archive.name
             raise error if name in error.message else type(error)(f"{name}: {error.message}") from None
         yield pipeline

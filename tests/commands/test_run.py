@@ -205,7 +205,16 @@ def test_actions_are_done_when_asked(desk: Desk, tmp_path: Path, redis_server: A
         ((DEMO, "-s", "/gone.mp4"), 1, "/gone.mp4: there is no such file or folder"),
         ((DEMO, "-s", ROOT / "README.md"), 1, f"{ROOT / 'README.md'}: is no video that can be read"),
         ((DEMO, "-s", ROOT / "bench"), 1, f"{ROOT / 'bench'}: the folder holds no video and no picture"),
-        (("/gone.mpta", "-s", CLIP), 1, "/gone.mpta: there is no such file or folder"),
+        (("/gone.mpta", "-s", CLIP), 2, "/gone.mpta: there is no such file or folder"),
+        (
+            *((DEMO, "-s", CLIP, "--classes", "Car"), 2),
+            f"--classes is for bare weights; {DEMO} says itself which classes it wants",
+        ),
+        (
+            *((WEIGHTS, "-s", CLIP, "--classes", "Lorry,Car"), 2),
+            f"--classes: {WEIGHTS.name}: no model here has a class 'Lorry' "
+            "(the model's classes: Car, Frontal)",
+        ),
         ((ROOT / "README.md", "-s", CLIP), 1, "README.md: the archive is no zip, or was cut short"),
         ((ROOT / "docs", "-s", CLIP), 1, f"{ROOT / 'docs'}: the folder holds no pipeline.json"),
         ((DEMO, "-s", "rtsp://127.0.0.1:9/cam"), 1, "rtsp://127.0.0.1:9/cam: the connection was refused"),
