@@ -21,6 +21,8 @@ CONFIDENCE = 0.5
 LEAST_CONFIDENCE = 0.1
 LEAST_VOTE = 0.7
 """A brand that the classifier is less sure of is no vote: fronts that are far or cut off."""
+VOTED_SEC = 2.0
+"""Time that votes must span: cars come from afar, and are read better when they are near."""
 
 
 @dataclass
@@ -53,6 +55,7 @@ def pipeline_json(method: str, tracking: dict[str, Any]) -> dict[str, Any]:
                     "modelFile": f"{BRAND}.pt",
                     "minConfidence": 0.5,
                     "minResultConfidence": LEAST_VOTE,
+                    "voting": {"minSeconds": VOTED_SEC},
                     "triggerClasses": ["Frontal"],
                     "crop": True,
                     "cropClass": "Frontal",

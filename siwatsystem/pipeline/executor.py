@@ -29,7 +29,7 @@ from siwatsystem.pipeline.reading import expected, of_its_classes
 from siwatsystem.pipeline.regions import Regions, best_per_class, by_object, doubtful, same_name
 from siwatsystem.pipeline.spec import Node, PipelineSpec
 from siwatsystem.pipeline.state import PipelineState
-from siwatsystem.pipeline.steps import all_expected, branches_ready, records, with_remembered
+from siwatsystem.pipeline.steps import all_expected, not_ready, records, with_remembered
 from siwatsystem.pipeline.subjects import Owner, Subject
 from siwatsystem.pipeline.trace import Step, Trace
 from siwatsystem.pipeline.trackers import Features
@@ -64,6 +64,10 @@ class _Run:
     @property
     def size(self) -> tuple[int, int]:
         return self.image.shape[1], self.image.shape[0]
+
+    def tell(self, step: Step) -> None:
+        if self.trace is not None:
+            self.trace.steps.append(step)
 
 
 class Pipeline:
@@ -154,8 +158,12 @@ class Pipeline:
         seen = self._seen(root, said, run)
         if run.trace is not None:
             run.trace.seen = seen.boxes
-            found = ", ".join(f"{box.class_name} {box.confidence:.2f}" for box in seen.boxes) or "nothing"
-            run.trace.steps.append(Step(root.model_id, "ran", "on the picture", found, seconds))
+        found = ", ".join(f"{box.class_name} {box.confidence:.2f}" for box in seen.boxes) or "nothing"
+        run.tell(Step(root.model_id, "ran", "on the picture", found, seconds))
+        for box in seen.boxes:
+            why = seen.why_not(box)
+            if why is not None:
+                run.tell(Step(root.model_id, "skipped", f"{box.class_name} {box.confidence:.2f}: {why}"))
         events: list[Event] = []
         for main, regions in self._groups(root, seen):
             event = self._event(root, main, regions, seen, run)
@@ -219,7 +227,11 @@ class Pipeline:
     def _event(self, root: Node, main: Detection, regions: Regions, seen: Seen, run: _Run) -> Event | None:
         subject = seen.subject_of(main)
         known = {} if subject is None else with_remembered(root, {}, subject)
-        if not expected(root, regions) or not branches_ready(root, regions, known):
+        missing = not_ready(root, regions, known)
+        if not expected(root, regions):
+            missing = f"none of {', '.join(root.expected_classes)} is there"
+        if missing is not None:
+            run.tell(Step(root.model_id, "skipped", f"{main.class_name} {main.confidence:.2f}: {missing}"))
             return None
         owner = (
             None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)

@@ -67,6 +67,17 @@ class Seen:
         track = self.tracks.get(box)
         return track is not None and (not self.gated or track.ready or track.object.ready)
 
+    def why_not(self, box: Detection) -> str | None:
+        """Why nothing is done about a box, in words; None where something is, or it is no object's."""
+        if self.tracks is None or self.ready(box):
+            return None
+        track = self.tracks.get(box)
+        if track is None:
+            return None
+        if not track.confirmed:
+            return "seen too seldom as yet"
+        return f"not stable yet, {track.streak} pictures in a row in the zone"
+
     @property
     def of_interest(self) -> tuple[Detection, ...]:
         """Boxes that are ready, and parts of these that are of no class which is."""

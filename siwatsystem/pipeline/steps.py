@@ -20,8 +20,9 @@ def all_expected(root: Node, regions: Regions) -> bool:
     return all(find(regions, name) is not None for name in root.expected_classes)
 
 
-def branches_ready(root: Node, regions: Regions, known: Collection[str]) -> bool:
-    """Whether everything that a `waitForBranches` names is about to run, or `known` of the object."""
+def not_ready(root: Node, regions: Regions, known: Collection[str]) -> str | None:
+    """Why not everything that a `waitForBranches` names is about to run, or `known` of the object; None
+    where it is."""
     for action in root.parallel_actions:
         for name in getattr(action, "wait_for_branches", ()):
             # A branch below a branch is about to run, as far as can be told, when that one is.
@@ -30,8 +31,9 @@ def branches_ready(root: Node, regions: Regions, known: Collection[str]) -> bool
                 None,
             )
             if name not in known and (owner is None or trigger_of(owner, regions) is None):
-                return False
-    return True
+                there = ", ".join(regions)
+                return f"a record waits for {name}, which nothing triggers here (there is {there})"
+    return None
 
 
 def with_remembered(

@@ -83,7 +83,7 @@ class Voting(SpecModel):
 
     min_votes: Annotated[int, Field(ge=1)] = 3
     """Fewest frames that must have given a class."""
-    min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Time that they must span: frames that follow fast upon each other err alike."""
     min_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.6
     """Least share of them that must agree."""

@@ -402,3 +402,45 @@ def test_nothing_comes_of_a_picture_after_the_end(threads: ThreadPoolExecutor) -
     film.pipeline.finish(film.state, CONTEXT)
     assert film.show(CAR) == []
     assert film.kinds() == []
+
+
+def test_a_front_goes_to_the_car_that_holds_most_of_it(threads: ThreadPoolExecutor) -> None:
+    near, far = Detection("Car", 0.9, (10, 20, 110, 95)), Detection("Car", 0.8, (60, 10, 120, 60))
+    front = Detection("Frontal", 0.8, (40, 40, 95, 75))  # its centre lies in both
+    film = Film(
+        threads,
+        root(objectClass="Car", tracking={}, branches=[branch("brand", "Frontal")]),
+        {"brand": said("Aster")},
+    )
+    film.show(near, far, front)
+    events = film.show(near, far, front)
+    brands = {event.xyxy: event.attributes.get("carBrand") for event in events}
+    assert brands == {near.xyxy: "Aster", far.xyxy: None}
+
+
+def test_what_is_said_of_a_front_that_two_cars_may_own_is_no_vote(threads: ThreadPoolExecutor) -> None:
+    near, far = Detection("Car", 0.9, (10, 20, 110, 95)), Detection("Car", 0.8, (60, 10, 120, 60))
+    front = Detection("Frontal", 0.8, (40, 40, 95, 75))
+    brand = Script("Borel", "Borel", "Borel", "Borel", "Aster")
+    node = root(objectClass="Car", tracking={}, branches=[branch("brand", "Frontal")])
+    film = Film(threads, node, {"brand": brand.model})
+    for _ in range(4):
+        film.show(near, far, front)
+    (event,) = film.show(near, front)
+    assert event.attributes["carBrand"] == "Aster"
+    assert event.attributes["carBrandSupport"] == 1.0
+
+
+def test_the_trace_says_why_nothing_is_done(threads: ThreadPoolExecutor) -> None:
+    waits = update("brand", car_brand="{brand.brand}")
+    node = root(
+        objectClass="Car",
+        tracking={"stabilityThreshold": 2},
+        branches=[branch("brand", "Frontal")],
+        parallelActions=[waits],
+    )
+    film = Film(threads, node, {"brand": said("Aster")})
+    film.show(CAR)
+    assert "not stable yet" in film.trace.steps[-1].reason
+    film.show(CAR)
+    assert "a record waits for brand" in film.trace.steps[-1].reason

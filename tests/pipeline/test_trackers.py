@@ -272,3 +272,10 @@ def test_what_is_remembered_is_bounded() -> None:
         cars.update([car(x, y, 40, 30) for x, y in places], 1.0 - _)  # time never passes
 
     assert len(cars.alive()) <= 300
+
+
+def test_a_car_that_comes_into_sight_where_another_left_is_another() -> None:
+    cars = tracker()
+    for k in range(4):
+        cars.update([car(160 - 8 * k, 160 + 5 * k, 280 + 20 * k, 200 - 5 * k)], k / 10)
+    assert numbers(cars.update([car(242, 160, 130, 117)], 0.8)) == [2]

@@ -94,3 +94,10 @@ def test_whatever_is_cast_the_standing_is_what_was_counted(votes: list[tuple[str
         assert standing.votes == len(counted)
         assert standing.support == pytest.approx(counted.count(standing.class_name) / len(counted))
         assert len(counted) <= most
+
+
+def test_votes_that_follow_fast_upon_each_other_do_not_settle() -> None:
+    ballot = Ballot(Voting(min_seconds=1))
+    for number in range(10):
+        assert not ballot.cast("Aster", 0.9, 100 + number / 10).settled
+    assert ballot.cast("Aster", 0.9, 101).settled
