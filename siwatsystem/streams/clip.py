@@ -13,6 +13,7 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -28,6 +29,8 @@ VIDEOS = frozenset(
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
 _DEFAULT_RATE = 25.0
+_AFTERMATH_SEC = 1.0
+"""After damage, how long frames that are not there count as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +112,36 @@ class _Reading:
         self._first: float | None = None
         self._shift = 0.0
         self._at = 0.0
+        self._reached = 0.0
+        self._lost: int | None = None
+        self._after_loss = False
         self._gap_from: float | None = None
         self._gaps: list[tuple[float, float]] = []
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, float, int]]:
         """The frames that are whole, their seconds from the first one, ever increasing, their numbers."""
         for index, frame in enumerate(self._decoded()):
-            at = self._at if frame is None else self._time(frame)
-            if frame is None or frame.is_corrupt or (self._gap_from is not None and not frame.key_frame):
-                self._gap_from = at if self._gap_from is None else self._gap_from
+            if frame is None or frame.is_corrupt or (self._gap_from is not None and not self._heals(frame)):
+                # What is dropped may come in any order: it must not move the clock.
+                self._gap_from = self._at if self._gap_from is None else self._gap_from
+                if frame is not None:
+                    self._reached = max(self._reached, self._stamp(frame))
                 continue
+            before, at = self._at, self._time(frame)
             if self._gap_from is not None:
                 self._gaps.append((self._gap_from, at))
                 self._gap_from = None
+            elif (
+                self._gaps and before - self._gaps[-1][1] < _AFTERMATH_SEC and at - before > 2.5 / self._rate
+            ):
+                # Alone it would be no damage: cameras leave out what does not move.
+                self._gaps.append((before, at))
             yield frame, at, index
 
     def damage(self, info: ClipInfo) -> str | None:
         """What could not be read, in words."""
         parts = self.gaps_before(math.inf)
-        last, seconds = self._at + 1 / self._rate, info.seconds
+        last, seconds = max(self._at, self._reached) + 1 / self._rate, info.seconds
         if seconds is not None and last + max(0.5, 2 / self._rate) < seconds:
             parts.append(f"it breaks off at {clock(last)} of {clock(seconds)}")
         elif self._gap_from is not None:
@@ -144,6 +158,7 @@ class _Reading:
         """Every decoded frame; None for what could not be."""
         packets = self._container.demux(self._stream)
         while True:
+            packet = None
             try:
                 packet = next(packets)
                 frames = self._stream.codec_context.decode(packet)
@@ -152,13 +167,37 @@ class _Reading:
             except av.error.EOFError:
                 return
             except av.error.InvalidDataError:
+                self._lose(packet)
                 yield None
                 continue
             except av.error.FFmpegError:
                 # The disk, not the data: there is no next packet.
                 yield None
                 return
+            # After a packet of which a part is missing, whole ones may be missing too.
+            if packet.is_corrupt or (self._after_loss and not packet.is_keyframe):
+                self._lose(packet)
+                yield None
+            self._after_loss = packet.is_corrupt
             yield from frames
+
+    def _lose(self, packet: "Packet[VideoStream] | None") -> None:
+        if packet is not None and packet.pts is not None:
+            self._lost = packet.pts if self._lost is None else max(self._lost, packet.pts)
+
+    def _heals(self, frame: VideoFrame) -> bool:
+        """Whether all from `frame` on can be trusted again. Frames come later than their packets: a
+        keyframe may have been before what was lost."""
+        late = self._lost is None or frame.pts is None or frame.pts > self._lost
+        return bool(frame.key_frame) and late
+
+    def _stamp(self, frame: VideoFrame) -> float:
+        base = self._stream.time_base
+        if frame.pts is None or base is None:
+            return self._at
+        stamp = float(frame.pts * base)
+        self._first = stamp if self._first is None else self._first
+        return stamp - self._first + self._shift
 
     def _time(self, frame: VideoFrame) -> float:
         # Frames flushed at the end have a time stamp, but no time base.
@@ -167,9 +206,7 @@ class _Reading:
             at = 0.0 if self._first is None else self._at + 1 / self._rate
             self._first = self._first or 0.0
         else:
-            stamp = float(frame.pts * base)
-            self._first = stamp if self._first is None else self._first
-            at = stamp - self._first + self._shift
+            at = self._stamp(frame)
         if at < self._at:
             # The clock was set back: recordings put together without new time stamps.
             self._shift += self._at + 1 / self._rate - at

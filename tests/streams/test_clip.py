@@ -107,6 +107,41 @@ def test_who_leaves_after_a_hole_is_told_who_leaves_before_it_is_not(tmp_path):
     assert clip.damage_before(8) is None
 
 
+def test_a_keyframe_from_before_the_damage_heals_nothing(tmp_path):
+    path = tmp_path / "a.mp4"
+    noise = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        # With frames that look ahead, pictures leave the decoder later than their packets went in.
+        stream = container.add_stream("libx264", rate=10, options={"bf": "3", "b-adapt": "0", "g": "20"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(60):
+            frame = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    whole = {frame.index: frame.image for frame in Clip(path)}
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux(video=0) if one.size]
+        keys = [number for number, packet in enumerate(packets) if packet.is_keyframe]
+        first, begin, end = (float(packets[key].pts * packets[key].time_base) for key in keys[:3])
+        place, size = packets[keys[1] + 1].pos, packets[keys[1] + 1].size
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = b"\x55" * size
+    path.write_bytes(data)
+    clip = Clip(path)
+    frames = list(clip)
+    assert clip.damage is not None
+    assert clip.damage.endswith(f" to {clock(end - first)}")
+    assert [frame.at for frame in frames if begin - first < frame.at < end - first - 0.01] == []
+    assert all(np.array_equal(one.image, whole[round(10 * one.at)]) for one in frames)
+    assert frames[-1].at == pytest.approx(5.9)
+
+
+def test_a_still_camera_that_leaves_out_frames_is_not_damaged(tmp_path):
+    clip = Clip(uneven(tmp_path / "a.mp4", [0, 0.1, 0.2, 3.0, 3.1, 9.0, 9.1]))
+    assert len(list(clip)) == 7
+    assert clip.damage is None
+
+
 @pytest.mark.parametrize("name", ["dusk-visit", "morning-rush", "rainy-night"])
 def test_of_a_whole_clip_no_damage_is_told(name):
     clip = Clip(CLIP.with_name(f"{name}.mp4"), fps=1)
