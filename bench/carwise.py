@@ -61,7 +61,12 @@ def acts_of(followed: Followed, frames: Sequence[Frame], brands: Sequence[str]) 
     fired = Counter(acted_on(followed, frames, index, track) for index, track in followed.fired)
     told: dict[int | None, str] = {}
     for frame, named in zip(frames, followed.brands, strict=True):
-        told |= {car_at(frame, box): brand for box, brand in named.items()}
+        # A box on a car that is hidden is another one's, which passes in front of it.
+        told |= {
+            car: brand
+            for box, brand in named.items()
+            if (car := car_at(frame, box)) is not None and frame[car].counts
+        }
     asked = [car for car, times in seen.items() if times >= LEAST_SEEN]
     readable = [car for car, times in nameable.items() if times >= LEAST_SEEN]
     return Acts(

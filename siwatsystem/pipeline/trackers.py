@@ -59,6 +59,8 @@ HALF = 0.7
 """Share of a box inside another of its class above which it takes longer to be believed."""
 HALF_SIGHTINGS = 2
 """How many more sightings that takes."""
+SURE = 0.85
+"""Confidence from which a box is believed at its first sighting."""
 UNCONFIRMED_SEC = 0.2
 """How long a track that is not believed yet is kept unseen."""
 FRAMES_MISSED = 1
@@ -149,7 +151,8 @@ class BoxTracker:
         """A new track, unless something that was seen on this frame already is what the box shows."""
         others = [track.box for track in self._tracks if track.frame == self._frame]
         # On the first frame nothing can have been seen before, and a picture may stand alone.
-        needed = self._config.min_hits if self._frame > 1 else 1
+        plain = self._frame == 1 or box.confidence >= SURE
+        needed = 1 if plain else self._config.min_hits
         if others:
             seen, placed = np.array([box.xyxy]), np.array([other.xyxy for other in others])
             overlap, inside = overlaps(seen, placed)[0], contained(seen, placed)[0]
