@@ -22,12 +22,13 @@ def numbers(seen: Sequence[Sighting | None]) -> list[int | None]:
     return [None if one is None else one.track for one in seen]
 
 
-def test_a_car_is_believed_at_its_second_sighting() -> None:
+def test_a_car_is_believed_at_its_second_sighting_or_when_it_is_sure() -> None:
     cars = tracker()
     cars.update([], -0.5)
 
-    assert cars.update([car(0)], 0) == [Sighting(1, confirmed=False)]
-    assert cars.update([car(150)], 0.5) == [Sighting(1, confirmed=True)]
+    assert cars.update([car(0, sure=0.7)], 0) == [Sighting(1, confirmed=False)]
+    assert cars.update([car(150, sure=0.7)], 0.5) == [Sighting(1, confirmed=True)]
+    assert cars.update([car(170, sure=0.7), car(900, sure=0.9)], 1)[1] == Sighting(2, confirmed=True)
 
 
 def test_what_is_there_on_the_first_picture_is_believed_at_once() -> None:
