@@ -23,7 +23,9 @@ def validate(
             typer.echo(json.dumps(as_json(found), ensure_ascii=False, indent=1))
         else:
             show(found)
-    if found.problems or (strict and found.warnings):
+    if strict and found.valid and found.warnings:
+        console.leave("with --strict a warning is a mistake", 1)
+    if found.problems:
         raise typer.Exit(1)
 
 
