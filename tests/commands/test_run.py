@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from demo.pack import trained
 from siwatsystem import archive
 from siwatsystem.config import ModelSettings
 from siwatsystem.streams.clip import Clip
@@ -19,7 +20,7 @@ from tests.cameras import CLIP, ROOT, RtspServer, rtsp_of_module, rtsp_server  #
 from tests.servers import redis_server, servers, until  # noqa: F401
 
 DEMO = ROOT / "demo" / "demo.mpta"
-WEIGHTS = ROOT / "demo" / "weights" / "car_frontal_detection.pt"
+WEIGHTS = trained() / "car_frontal_detection.pt"
 
 
 class Desk:
