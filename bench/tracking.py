@@ -71,7 +71,7 @@ def _ours(method: str, stability: int, folder: str) -> Ours:
 
 
 def measure(
-    clips: int, rates: tuple[int, ...], method: str, stability: int, processes: int, console: Console
+    clips: range, rates: tuple[int, ...], method: str, stability: int, processes: int, console: Console
 ) -> list[Clip]:
     """Every clip at every rate, several clips side by side."""
     from demo.seeds import TRAFFIC
@@ -79,7 +79,9 @@ def measure(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with tempfile.TemporaryDirectory() as folder:
-        jobs: list[Job] = [(seed, rates, method, stability, folder) for seed in TRAFFIC[:clips]]
+        jobs: list[Job] = [
+            (seed, rates, method, stability, folder) for seed in (TRAFFIC[index] for index in clips)
+        ]
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
             done = pool.imap(measure_clip, jobs)
             return [
@@ -92,6 +94,9 @@ def measure(
 def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     clips: Annotated[int, typer.Option(min=1, max=1000, help="Clips to measure on")] = 20,
+    first: Annotated[
+        int, typer.Option(min=0, help="The first of them; from 20 on nothing was chosen on them")
+    ] = 0,
     fps: Annotated[list[int] | None, typer.Option(help="Analysed frames a second: 10, 5, 2 or 1")] = None,
     method: Annotated[str, typer.Option(help="bytetrack, or botsort with looks")] = "botsort",
     stability: Annotated[int, typer.Option(min=0, help="The archive's stabilityThreshold")] = 0,
@@ -104,7 +109,7 @@ def main(
     if method not in THEIRS:
         raise typer.BadParameter("bytetrack or botsort", param_hint="--method")
     began = time.perf_counter()
-    measured = measure(clips, rates, method, stability, processes, Console(stderr=True))
+    measured = measure(range(first, first + clips), rates, method, stability, processes, Console(stderr=True))
     seconds = time.perf_counter() - began
     if as_json:
         print(json.dumps(report(measured, seconds)))
