@@ -103,6 +103,9 @@ def publish(best: Path, target: Path) -> Path:
             holder.update(dict.fromkeys(PATHS & holder.keys()))
             if "model" in holder:
                 holder["model"] = Path(holder["model"]).name
+    if hasattr(said["model"], "pt_path"):
+        # Of the weights that training went on from.
+        del said["model"].pt_path
     target.parent.mkdir(exist_ok=True)
     torch.save(said, target)
     return target
