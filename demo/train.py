@@ -106,6 +106,9 @@ def publish(best: Path, target: Path) -> Path:
     if hasattr(said["model"], "pt_path"):
         # Of the weights that training went on from.
         del said["model"].pt_path
+    layout = getattr(said["model"], "yaml", None)
+    if isinstance(layout, dict) and "yaml_file" in layout:
+        layout["yaml_file"] = Path(layout["yaml_file"]).name
     target.parent.mkdir(exist_ok=True)
     torch.save(said, target)
     return target

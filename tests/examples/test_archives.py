@@ -183,3 +183,9 @@ def test_a_car_that_stands_outside_the_zone_is_not_told(counter: tuple[Pipeline,
         frames = (frame.to_ndarray(format="bgr24") for frame in container.decode(video=0))
         told = counted(pipeline, collected, frames, THREE_CARS.fps)
     assert [message["id"] for message in told] == [1, 2]
+
+
+def test_the_shipped_models_say_nothing_of_where_they_were_trained() -> None:
+    for name in ("plate_detection.pt", "plate_type_classification.pt"):
+        model = (source_of("plates") / name).read_bytes()
+        assert [word for word in (b"/home/", b"/root/", b"/tmp/", b"/examples/") if word in model] == []
