@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 LAST_RUN_SEC = 3.0
 """Longest wait for a picture under way when a pipeline is closed."""
-SPEC_FILE = PIPELINE
 
 
 class Outbox(Sink, Protocol):
