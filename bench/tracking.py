@@ -23,7 +23,7 @@ from rich.progress import track
 from bench.carwise import acts_of, hidden_of, moments_of
 from bench.followed import Followed, Ours, Theirs
 from bench.identity import identity, ids_of
-from bench.results import Clip, Side, passed, report, tables
+from bench.tracking_report import Clip, Side, passed, report, tables
 from bench.traffic import FPS, recording
 
 OURS = "ours"

@@ -1,7 +1,7 @@
 from bench.carwise import Acts, acted_on, acts_of, car_at, hidden_of, moments_of
 from bench.followed import Followed
 from bench.identity import Box, Identity
-from bench.results import Clip, Side, passed, report, tables, verdicts
+from bench.tracking_report import Clip, Side, passed, report, tables, verdicts
 from bench.traffic import Shown
 
 LEFT: Box = (0.0, 0.0, 100.0, 100.0)

@@ -1,0 +1,70 @@
+"""Clips for benches: the demo's, brought to another size, rate and keyframe interval, kept in `.demo`."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".demo" / "bench-clips"
+SOURCE = ROOT / "demo" / "clips" / "morning-rush.mp4"
+
+
+def clip(
+    width: int = 1920,
+    height: int = 1080,
+    fps: int = 25,
+    seconds: float = 20.0,
+    keyframe_sec: float = 2.0,
+    bframes: int = 0,
+    source: Path = SOURCE,
+) -> Path:
+    """An H.264 clip of that size and rate with a keyframe every `keyframe_sec` seconds, as cameras send
+    it; `source` is repeated where it is too short. Made once."""
+    name = f"{source.stem}-{width}x{height}-{fps}fps-{seconds:g}s-key{keyframe_sec:g}-b{bframes}.mp4"
+    path = FOLDER / name
+    if path.exists():
+        return path
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    with av.open(str(unfinished), "w", format="mp4") as target:
+        stream = target.add_stream("libx264", rate=fps)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = max(1, round(fps * keyframe_sec))
+        stream.options = {"preset": "veryfast", "crf": "23", "sc_threshold": "0", "bf": str(bframes)}
+        made, wanted = 0, round(fps * seconds)
+        while made < wanted:
+            made += _once(source, target, stream, fps, made, wanted)
+        target.mux(stream.encode())
+    unfinished.rename(path)
+    return path
+
+
+def _once(
+    source: Path,
+    target: "av.container.OutputContainer",
+    stream: VideoStream,
+    fps: int,
+    made: int,
+    wanted: int,
+) -> int:
+    """Run through `source` once, from frame `made` of `wanted` on. Returns how many were added."""
+    added = 0
+    with av.open(str(source)) as container:
+        film = container.streams.video[0]
+        step = float(film.average_rate or fps) / fps
+        due = 0.0
+        for index, frame in enumerate(container.decode(film)):
+            while index >= due and made + added < wanted:
+                picture = frame.reformat(
+                    stream.width, stream.height, "yuv420p", interpolation=Interpolation.BICUBIC
+                )
+                picture.pts = made + added
+                picture.time_base = Fraction(1, fps)
+                target.mux(stream.encode(picture))
+                added += 1
+                due += step
+    return added
