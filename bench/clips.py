@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
@@ -23,7 +24,7 @@ def clip(
 ) -> Path:
     """An H.264 clip of that size and rate with a keyframe every `keyframe_sec` seconds, as cameras send
     it; `source` is repeated where it is too short. Made once."""
-    name = f"{source.stem}-{width}x{height}-{fps}fps-{seconds:g}s-key{keyframe_sec:g}-b{bframes}.mp4"
+    name = f"{source.stem}-{width}x{height}-{fps}fps-{seconds:g}s-gop{keyframe_sec:g}-b{bframes}.mp4"
     path = FOLDER / name
     if path.exists():
         return path
@@ -62,6 +63,8 @@ def _once(
                 picture = frame.reformat(
                     stream.width, stream.height, "yuv420p", interpolation=Interpolation.BICUBIC
                 )
+                # Else each keyframe of the source would be one here, too.
+                picture.pict_type = PictureType.NONE
                 picture.pts = made + added
                 picture.time_base = Fraction(1, fps)
                 target.mux(stream.encode(picture))
