@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,49 @@ PICTURE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", 
 Crop = tuple[int, int, int, int]
 """x1, y1, x2, y2 in full-frame pixels, x2 and y2 outside."""
 
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Undeveloped(Protocol):
+    """A picture as a decoder has it: not BGR yet, and perhaps never all of it."""
+
+    @property
+    def shape(self) -> Size: ...
+
+    def whole(self) -> Image:
+        """All of it, H×W×3 BGR."""
+        ...
+
+    def sampled(self, box: Crop, size: Size) -> Image | None:
+        """The part inside `box` brought to `size`, without converting the rest; None where that cannot
+        be done."""
+        ...
+
 
 class Frame:
     """One picture of one source, never changed after capture.
 
     `sequence` counts up from 1 within a source (never reused after a reconnect), `captured_at` is
     the wall clock (seconds since 1970, UTC), `monotonic` the same moment on the clock that ages
-    are measured with. The picture may be handed over as a function that converts it at its first
-    use, so that frames nobody looks at cost nothing.
+    are measured with. The picture may be handed over as the decoder has it, or as a function that
+    makes it, so that frames nobody looks at cost nothing.
     """
 
-    __slots__ = ("_cache", "_convert", "_image", "_lock", "captured_at", "monotonic", "sequence")
+    __slots__ = (
+        "_cache",
+        "_convert",
+        "_image",
+        "_lock",
+        "captured_at",
+        "monotonic",
+        "sequence",
+        "undeveloped",
+    )
 
     def __init__(
         self,
-        image: Image | Callable[[], Image],
+        image: Image | Callable[[], Image] | Undeveloped,
         *,
         captured_at: float,
         monotonic: float,
@@ -43,8 +71,26 @@ class Frame:
         self.sequence = sequence
         self._lock = threading.RLock()
         self._cache: dict[Any, Any] = {}
-        self._convert = image if callable(image) else None
-        self._image = None if callable(image) else image
+        self._image: Image | None = None
+        self._convert: Callable[[], Image] | None = None
+        self.undeveloped: Undeveloped | None = None
+        """What can be sampled without converting the whole; None where the picture came as BGR."""
+        if isinstance(image, np.ndarray):
+            self._image = image
+        elif callable(image):
+            self._convert = image
+        else:
+            self.undeveloped = image
+            self._convert = image.whole
+
+    @property
+    def shape(self) -> Size:
+        return self.image.shape[:2] if self.undeveloped is None else self.undeveloped.shape
+
+    @property
+    def converted(self) -> bool:
+        """Whether the whole picture is there as BGR."""
+        return self._image is not None
 
     @property
     def image(self) -> Image:

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import av
 import av.error
@@ -15,8 +14,8 @@ from av.video.stream import VideoStream
 
 from siwatsystem import metrics
 from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUnauthorized, StreamUnreachable
-from siwatsystem.frames import Image
 from siwatsystem.streams.containers import METADATA_ERRORS
+from siwatsystem.streams.conversion import Decoded
 from siwatsystem.streams.cutoff import Cutoff
 from siwatsystem.streams.interrupt import interruptible
 from siwatsystem.streams.reader import Opening, Picture
@@ -77,7 +76,7 @@ class Decoder:
         if found is None:
             return None
         frame, captured_at, monotonic = found
-        return Picture(partial(to_bgr, frame), captured_at, monotonic)
+        return Picture(Decoded(frame), captured_at, monotonic)
 
     def read_frame(self) -> tuple[VideoFrame, float, float] | None:
         """The next decoded frame with its packet's arrival on both clocks; see `read`."""
@@ -137,11 +136,6 @@ class Decoder:
     def _damage(self) -> None:
         self._damaged = True
         self._errors.inc()
-
-
-def to_bgr(frame: VideoFrame) -> Image:
-    """The whole picture, H×W×3; may be called from any thread, once at a time."""
-    return cast(Image, frame.to_ndarray(format="bgr24"))
 
 
 def stream_error(error: av.error.FFmpegError, cutoff: Cutoff) -> StreamError:

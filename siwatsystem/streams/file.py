@@ -1,11 +1,11 @@
 """A video file as a camera: at its own pace, and from its beginning again when it ends."""
 
 import time
-from functools import partial
 
 from siwatsystem.errors import StreamLost, StreamUnreachable
 from siwatsystem.streams.containers import FILE_OPTIONS
-from siwatsystem.streams.decoder import Decoder, open_container, to_bgr
+from siwatsystem.streams.conversion import Decoded
+from siwatsystem.streams.decoder import Decoder, open_container
 from siwatsystem.streams.reader import Opening, Picture
 
 
@@ -31,7 +31,7 @@ class FileReader:
             return None
         frame = found[0]
         self._wait_for(frame.time or 0.0)
-        return Picture(partial(to_bgr, frame), time.time(), time.monotonic())
+        return Picture(Decoded(frame), time.time(), time.monotonic())
 
     def close(self) -> None:
         self._decoder.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from siwatsystem.config import StreamSettings
-from siwatsystem.frames import Image
+from siwatsystem.frames import Image, Undeveloped
 from siwatsystem.streams.address import Address
 from siwatsystem.streams.cutoff import Cutoff
 from siwatsystem.streams.spec import SourceSpec
@@ -13,9 +13,9 @@ from siwatsystem.streams.spec import SourceSpec
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture, or the function that makes it when somebody looks, and when it arrived."""
+    """A picture, or what it is made of when somebody looks, and when it arrived."""
 
-    image: Image | Callable[[], Image]
+    image: Image | Callable[[], Image] | Undeveloped
     captured_at: float
     """Seconds since 1970."""
     monotonic: float
