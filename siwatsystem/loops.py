@@ -1,17 +1,18 @@
-"""Analysis loops: one per source, pipeline and crop, each at most one frame in the pool at a time.
+"""Analysis loops: one per source, pipeline and crop, each at most one frame under way at a time.
 
-A loop takes the newest frame when it is due and hands it to the thread pool, where every
-subscription of the loop runs over it with a shared memo of the models' answers. Because a loop
-never has more than one frame under way and the pool serves first come, first served, every loop
-gets its fair share of an overloaded machine; what was due meanwhile is dropped and counted.
+A frame that arrives when the loop is due asks for a thread; the thread takes the newest frame there is
+when its turn comes, and every subscription of the loop runs over it with a shared memo of the models'
+answers. Who is due and who comes first is decided in `schedule`; what was due meanwhile is dropped and
+counted for the subscriptions that were there.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from siwatsystem import metrics
@@ -24,12 +25,15 @@ from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.memo import PredictionMemo
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline.trace import Trace
+from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
 
 log = logging.getLogger(__name__)
 
 Deliver = Callable[["Member", Frame, "Analysis"], None]
+DROPS_TOLD_SEC = 1.0
+"""How often drops are counted while no frame comes to its end."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class Member:
     last: tuple[dict[str, Any], ...] = ()
     """The newest events' `detection` objects, for the dashboard."""
     analysed: int = 0
+    missed: int = 0
+    """Frames that were due and gave way to later ones."""
     dropped: int = 0
+    """Those of them that are counted in the metrics."""
 
 
 class AnalysisLoop:
@@ -67,7 +74,7 @@ class AnalysisLoop:
         crop: Crop | None,
         *,
         interval_sec: float,
-        threads: ThreadPoolExecutor,
+        threads: PipelineThreads,
         deliver: Deliver,
         on_failure: "Callable[[AnalysisLoop], None]",
     ) -> None:
@@ -77,24 +84,27 @@ class AnalysisLoop:
         self.members: dict[str, Member] = {}
         self.failing: PipelineFailed | None = None
         """Why the newest frame could not be analysed; None once one could."""
-        self._interval = interval_sec
-        self._threads = threads
         self._deliver = deliver
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        self._waiting = False
-        self._task: asyncio.Task[None] | None = None
+        self._threads = threads
+        self._turn = threads.join(loaded, self._work, interval_sec)
+        self._last = 0
+        """Sequence of the newest frame that was analysed."""
+        self._asking: tuple[Member, ...] = ()
+        """Who was there when the newest frame that was due arrived."""
+        self._drops_told_at = 0.0
+        self._stopped = False
 
     def start(self) -> None:
         self.source.add_listener(self._frame_arrived)
-        self._task = asyncio.create_task(self._run(), name=f"analyse-{self.source.spec.label}")
+        self._loop.call_soon(self.nudge)  # a source that others use has a frame already
 
     def stop(self) -> None:
-        """End at once; a frame in the pool is finished and its result discarded."""
+        """End at once; a frame under way is finished and its result discarded."""
+        self._stopped = True
         self.source.remove_listener(self._frame_arrived)
-        if self._task is not None:
-            self._task.cancel()
+        self._threads.leave(self._turn)
 
     def leave(self, identifier: str) -> None:
         """Take a member out; messages that wait for votes of what it followed are sent."""
@@ -102,7 +112,8 @@ class AnalysisLoop:
         pipeline = self.loaded.pipeline
         if member is not None and pipeline is not None:
             # A frame of it may be under way, and nobody on this thread may wait for that.
-            self._threads.submit(pipeline.finish, member.state, self._context(member, time.time()))
+            context = self._context(member, time.time())
+            self._threads.do_once(self.loaded, partial(pipeline.finish, member.state, context))
 
     def finish(self) -> None:
         """Send what still waits for votes, when no frame is under way any more."""
@@ -113,32 +124,72 @@ class AnalysisLoop:
 
     def nudge(self) -> None:
         """Something the loop may be waiting for has happened (the pipeline is ready)."""
-        self._wake.set()
+        if self._ready() is not None:
+            self._ask()
 
     def _frame_arrived(self) -> None:
-        # Called by the capture thread for every frame; only a loop that waits is woken.
-        if self._waiting:
-            self._waiting = False
-            self._loop.call_soon_threadsafe(self._wake.set)
+        # Called by the capture thread for every frame: few of them are due.
+        if self._turn.frame(time.monotonic()) and self.members and self.loaded.pipeline is not None:
+            self._ask()
 
-    async def _run(self) -> None:
-        due = self._loop.time()
-        last = 0
-        while True:
-            frame, pipeline = await self._next(last)
-            began = self._loop.time()
-            members = list(self.members.values())
-            try:
-                frame, results, error = await self._loop.run_in_executor(
-                    self._threads, self._analyse, frame, pipeline, members
-                )
-                error = self._hand_out(frame, results) or error
-            except Exception as unexpected:
-                # A frame that no library could take costs itself, not the camera.
-                error = unexpected
-            last = frame.sequence
-            self._note(error)
-            due = await self._until_due(due, began, members)
+    def _ask(self) -> None:
+        """Have the newest frame analysed; from any thread."""
+        members, dropped = tuple(self.members.values()), self._turn.dropped
+        if not self._threads.ask(self._turn):
+            return
+        if self._turn.dropped > dropped:
+            for member in self._asking:
+                member.missed += 1
+            now = time.monotonic()
+            if now - self._drops_told_at > DROPS_TOLD_SEC:
+                self._drops_told_at = now
+                self._tell(self._count_dropped)
+        self._asking = members
+
+    def _ready(self) -> tuple[Frame, Pipeline] | None:
+        """The newest frame that was not analysed yet, if the pipeline is there."""
+        frame, pipeline = self.source.latest, self.loaded.pipeline
+        if frame is None or pipeline is None or frame.sequence <= self._last or not self.source.online:
+            return None
+        return frame, pipeline
+
+    def _work(self) -> None:
+        """In a thread whose turn it is: analyse the newest frame."""
+        ready, members = self._ready(), list(self.members.values())
+        if ready is None or not members or self._stopped:
+            self._threads.rest(self._turn, idle=True)
+            return
+        frame = ready[0]
+        self._last = frame.sequence
+        try:
+            results, error = self._analyse(*ready, members)
+        except Exception as unexpected:
+            # A frame that no library could take costs itself, not the camera.
+            results, error = [], unexpected
+        self._tell(self._finish_frame, frame, results, error)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody wants to know
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    def _finish_frame(
+        self, frame: Frame, results: "list[tuple[Member, Analysis]]", error: Exception | None
+    ) -> None:
+        if self._stopped:
+            return
+        try:
+            self._note(self._hand_out(frame, results) or error)
+            self._count_dropped()
+        finally:
+            # Only now: a loop has one frame under way until all that came of it is handed out.
+            self._threads.rest(self._turn)
+
+    def _count_dropped(self) -> None:
+        for member in self.members.values():
+            dropped = member.missed - member.dropped
+            if dropped:
+                member.dropped += dropped
+                metrics.FRAMES_DROPPED.labels(member.subscription.identifier).inc(dropped)
 
     def _hand_out(self, frame: Frame, results: "list[tuple[Member, Analysis]]") -> Exception | None:
         """Deliver to every member that is still there; what went wrong for one, if anything."""
@@ -178,40 +229,14 @@ class AnalysisLoop:
             self.failing = error if known else PipelineFailed(text)
             self._on_failure(self)
 
-    async def _until_due(self, due: float, began: float, members: list[Member]) -> float:
-        now = self._loop.time()
-        # What came due while a frame was being analysed: a camera that sends nothing drops nothing.
-        missed = int((now - began) / self._interval)
-        for member in members:
-            if missed and self.members.get(member.subscription.identifier) is member:
-                member.dropped += missed
-                metrics.FRAMES_DROPPED.labels(member.subscription.identifier).inc(missed)
-        due = max(due + self._interval, now)
-        await asyncio.sleep(due - now)
-        return due
-
-    async def _next(self, last: int) -> tuple[Frame, Pipeline]:
-        """The newest frame that was not analysed yet, once the pipeline is there."""
-        while True:
-            self._wake.clear()
-            self._waiting = True
-            frame, pipeline = self.source.latest, self.loaded.pipeline
-            if frame is not None and frame.sequence > last and pipeline is not None and self.source.online:
-                self._waiting = False
-                return frame, pipeline
-            await self._wake.wait()
-
     def _analyse(
         self, frame: Frame, pipeline: Pipeline, members: list[Member]
-    ) -> "tuple[Frame, list[tuple[Member, Analysis]], Exception | None]":
-        """In a pool thread: every member's pipeline run over the newest frame there is now."""
-        newest = self.source.latest
-        if newest is not None and newest.sequence > frame.sequence:
-            frame = newest  # the pool was busy, and time has gone by
+    ) -> "tuple[list[tuple[Member, Analysis]], Exception | None]":
+        """In a pipeline thread: every member's pipeline run over the frame."""
         height, width = frame.image.shape[:2]
         if self.crop is not None and (self.crop[0] >= width or self.crop[1] >= height):
             error = PipelineFailed(f"the crop lies outside the camera's picture of {width}×{height}")
-            return frame, [], error
+            return [], error
         picture = frame.cropped(self.crop)
         offset = clip_crop(self.crop, width, height)[:2] if self.crop else (0, 0)
         memo = PredictionMemo()
@@ -219,7 +244,7 @@ class AnalysisLoop:
         failure: Exception | None = None
         for member in members:
             if self.members.get(member.subscription.identifier) is not member:
-                continue  # it has left while the frame waited for a thread
+                continue  # it has left since the frame was taken
             context = self._context(member, frame.captured_at)
             trace = Trace()
             try:
@@ -232,7 +257,7 @@ class AnalysisLoop:
             seen = (*trace.seen, *inner)
             results.append((member, Analysis(tuple(events), seen, offset, context.session_id)))
         metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)
-        return frame, results, failure
+        return results, failure
 
     def _context(self, member: Member, captured_at: float) -> EventContext:
         subscription = member.subscription

@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from siwatsystem import metrics
@@ -32,6 +31,7 @@ from siwatsystem.messages import (
     Subscribe,
     Unsubscribe,
 )
+from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.reports import camera_connection, image_detection, state_report
 from siwatsystem.session import Answer, Apply, Close
 from siwatsystem.streams.pool import Source, SourcePool
@@ -71,7 +71,7 @@ class Worker:
         self.pool = SourcePool(room, self._on_source_change)
         self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
         count = self.settings.pipeline.threads or max(4, (os.cpu_count() or 1) + 1)
-        self.threads = ThreadPoolExecutor(count, thread_name_prefix="pipeline")
+        self.threads = PipelineThreads(count)
         await asyncio.to_thread(self.engine.start)
         self._tasks = [asyncio.create_task(self._tick(), name="tick")]
 
@@ -95,9 +95,7 @@ class Worker:
 
     async def _drain_threads(self, limit: float) -> bool:
         """Let the frames under way come to their end: they use what is closed next."""
-        ended = asyncio.create_task(
-            asyncio.to_thread(self.threads.shutdown, wait=True, cancel_futures=True), name="drain"
-        )
+        ended = asyncio.create_task(asyncio.to_thread(self.threads.close), name="drain")
         done, _ = await asyncio.wait({ended}, timeout=limit)
         if not done:
             log.warning("frames are still under way after %.1f s", limit)

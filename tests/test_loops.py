@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from siwatsystem.frames import Frame
 from siwatsystem.loading import Loaded, PipelineKey
 from siwatsystem.loops import Analysis, AnalysisLoop, Member
 from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
@@ -33,7 +35,8 @@ class Bench:
         self.delivered: list[tuple[str, int, Analysis]] = []
         self.told: list[str | None] = []
         self.on_deliver: Callable[[Member, Frame], None] = lambda member, frame: None
-        self.threads = ThreadPoolExecutor(2)
+        self.threads = PipelineThreads(2)
+        self.branches = ThreadPoolExecutor(2)
         self.loop = AnalysisLoop(
             self.source,
             self.loaded,
@@ -68,7 +71,8 @@ def play(
             await scene(bench)
         finally:
             bench.loop.stop()
-            bench.threads.shutdown()
+            bench.threads.close()
+            bench.branches.shutdown()
             assert bench.source.listeners == 0
 
     asyncio.run(main())
@@ -89,11 +93,12 @@ class Gate:
 
 def test_the_newest_frame_is_analysed_and_never_twice():
     async def scene(bench: Bench) -> None:
-        bench.join("d;c")
         for _ in range(3):
             bench.source.show()
+        bench.join("d;c")
+        bench.loop.nudge()
         await until(lambda: bench.delivered)
-        await asyncio.sleep(5 * INTERVAL)
+        await asyncio.sleep(0.15)  # longer than it takes to look for frames that were left over
         assert bench.sequences == [3]
         bench.source.show()
         await until(lambda: len(bench.delivered) == 2)
@@ -300,33 +305,61 @@ def test_slow_analysis_counts_what_it_drops():
         member = bench.join("d;c")
         bench.source.show()
         await until(lambda: gate.entered)
-        await asyncio.sleep(5 * INTERVAL)
+        while member.missed < 4:
+            bench.source.show()
+            await asyncio.sleep(INTERVAL)
         late = bench.join("late;c")
         gate.open.set()
-        await until(lambda: member.dropped)
-        assert member.dropped >= 4
-        assert late.dropped == 0  # it was not waiting yet
-        assert len(bench.model.seen) == 1
+        await until(lambda: member.dropped >= 4)
+        assert late.dropped == 0  # it was not there yet
+        await until(lambda: len(bench.delivered) == 2 + (late.analysed > 0))
+        assert bench.sequences[-1] == bench.source.frames
 
     play(scene, FakeModel(gate, ["Car"]))
 
 
-def test_the_pool_takes_what_is_newest_when_its_turn_comes():
+def test_what_a_model_that_hangs_drops_is_counted_while_it_hangs():
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        member = bench.join("d;c")
+        bench.source.show()
+        await until(lambda: gate.entered)
+        while not member.dropped:
+            bench.source.show()
+            await asyncio.sleep(INTERVAL)
+        assert gate.entered == 1
+        gate.open.set()
+
+    play(scene, FakeModel(gate, ["Car"]))
+
+
+def test_the_newest_frame_is_taken_when_the_turn_comes():
     async def scene(bench: Bench) -> None:
         hold = threading.Event()
         for _ in range(2):
-            bench.threads.submit(hold.wait, 10)
+            bench.threads.do_once("another", partial(hold.wait, 10))
         bench.join("d;c")
-        bench.source.show()
-        await until(lambda: bench.threads._work_queue.qsize())
-        bench.source.show()
-        bench.source.show()
+        for _ in range(3):
+            bench.source.show()
         hold.set()
         await until(lambda: bench.delivered)
         await asyncio.sleep(3 * INTERVAL)
         assert bench.sequences == [3]
 
     play(scene)
+
+
+def test_a_frame_that_came_too_early_is_analysed_when_no_other_follows():
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        bench.source.show()
+        await until(lambda: bench.delivered)
+        bench.source.show()
+        await until(lambda: len(bench.delivered) == 2)
+        assert bench.sequences == [1, 2]
+
+    play(scene, interval=0.2)
 
 
 def waiting(threads: ThreadPoolExecutor) -> tuple[scripted.Bench, Pipeline]:
@@ -345,7 +378,7 @@ def waiting(threads: ThreadPoolExecutor) -> tuple[scripted.Bench, Pipeline]:
 
 def test_what_waits_for_votes_is_sent_when_its_display_leaves():
     async def scene(bench: Bench) -> None:
-        actions, bench.loaded.pipeline = waiting(bench.threads)
+        actions, bench.loaded.pipeline = waiting(bench.branches)
         bench.join("d;c")
         bench.source.show(scripted.PICTURE)
         await until(lambda: bench.delivered)
@@ -360,7 +393,7 @@ def test_what_waits_for_votes_is_sent_when_its_display_leaves():
 
 def test_what_waits_for_votes_is_sent_when_the_worker_stops():
     async def scene(bench: Bench) -> None:
-        actions, bench.loaded.pipeline = waiting(bench.threads)
+        actions, bench.loaded.pipeline = waiting(bench.branches)
         bench.join("d;c")
         bench.source.show(scripted.PICTURE)
         await until(lambda: bench.delivered)
@@ -375,7 +408,7 @@ def test_who_left_is_not_analysed_any_more_and_nothing_is_done_twice():
     gate = Gate()
 
     async def scene(bench: Bench) -> None:
-        actions = scripted.Bench(bench.threads)
+        actions = scripted.Bench(bench.branches)
         node = scripted.root(objectClass="Car", tracking={"once": True}, actions=[scripted.SAVE])
         blocked = FakeModel(gate, ["Car", "Frontal"])
         bench.loaded.pipeline = actions.pipeline(node, {"root": blocked})
