@@ -22,6 +22,7 @@ from siwatsystem.runtime import auto
 from siwatsystem.runtime.backend import Precision, Task
 from siwatsystem.runtime.batcher import Batcher
 from siwatsystem.runtime.digest import digest
+from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
 
@@ -70,14 +71,17 @@ class SharedModel:
         return self._fast is not None
 
     def predict(
-        self, image: Image, min_confidence: float = 0.25, precision: Precision = "exact"
+        self, image: Image | View, min_confidence: float = 0.25, precision: Precision = "exact"
     ) -> Prediction:
-        """What the model sees on `image` (H×W×3 BGR, 8 bits); blocks; any thread.
+        """What the model sees on `image` (H×W×3 BGR, 8 bits, or a view of a frame); blocks; any thread.
 
-        *fast* is loaded at its first use (see `ensure_fast`). Raises ModelClosed, ValueError for
-        what is no picture, RuntimeError where the runtime fails.
+        *exact* takes the pixels that the reference takes, *fast* samples a view. *fast* is loaded at its
+        first use (see `ensure_fast`). Raises ModelClosed, ValueError for what is no picture,
+        RuntimeError where the runtime fails.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        if isinstance(image, View):
+            image = image.image if precision == "exact" else image
+        elif image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"an array of shape {image.shape} is no picture of height × width × 3")
         batcher = self._exact if precision == "exact" else self._ensure_fast()
         return batcher.predict(image, min_confidence)

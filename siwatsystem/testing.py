@@ -27,6 +27,7 @@ from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.streams.reader import Picture
 from siwatsystem.streams.source import Source
 from siwatsystem.streams.spec import SourceSpec
+from siwatsystem.views import View
 
 Answer = Prediction | Callable[[Image], Prediction]
 
@@ -49,9 +50,10 @@ class FakeModel:
         self._lock = threading.Lock()
 
     def predict(
-        self, image: Image, min_confidence: float = 0.25, precision: Precision = "exact"
+        self, image: Image | View, min_confidence: float = 0.25, precision: Precision = "exact"
     ) -> Prediction:
         """The scripted answer."""
+        image = View.of(image).image
         with self._lock:
             self.seen.append(image)
         answer = self._answers[precision]

@@ -36,6 +36,17 @@ class View:
         return self._size or (y2 - y1, x2 - x1)
 
     @property
+    def nbytes(self) -> int:
+        """Of its pixels before they are stretched, as BGR."""
+        x1, y1, x2, y2 = self._box
+        return 3 * (y2 - y1) * (x2 - x1)
+
+    @property
+    def whole(self) -> Image:
+        """The whole frame that it is a view of, H×W×3 BGR."""
+        return self._frame.image
+
+    @property
     def image(self) -> Image:
         """Its pixels, H×W×3 BGR, the reference's way."""
         return _resized(self._cut(), self.shape)

@@ -16,6 +16,7 @@ from siwatsystem.pipeline.events import BranchResult, EventContext
 from siwatsystem.pipeline.regions import Regions, find
 from siwatsystem.pipeline.spec import Node
 from siwatsystem.pipeline.subjects import Owner, Subject
+from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,14 @@ class Actor:
 
     def __init__(
         self,
-        image: Image,
+        view: View,
         detection: Detection,
         context: EventContext,
         session_id: int | str | None,
         targets: Mapping[str, str],
         owner: Owner | None = None,
     ) -> None:
-        self._image = image
+        self._view = view
         self._targets = targets
         self._display_id = context.display_id
         self.session_id = session_id
@@ -169,11 +170,8 @@ class Actor:
 
     def _picture(self, action: SaveImage, regions: Regions) -> Image:
         region = None if action.region is None else find(regions, action.region)
-        box = None if region is None else crop_box(region, self._image)
-        if box is None:
-            return self._image
-        x1, y1, x2, y2 = box
-        return self._image[y1:y2, x1:x2]
+        box = None if region is None else crop_box(region, self._view.shape)
+        return (self._view if box is None else self._view.part(box)).cheapest
 
 
 def _acted_once(owner: Owner | None) -> Subject | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from siwatsystem import metrics
 from siwatsystem.actions.base import Job
 from siwatsystem.detections import Detection, Prediction
-from siwatsystem.frames import Image
+from siwatsystem.frames import Size
 from siwatsystem.pipeline.crops import Box, crop_box
 from siwatsystem.pipeline.events import BranchResult
 from siwatsystem.pipeline.following import Seen
@@ -61,7 +61,7 @@ class BranchRunner:
 
     def __init__(
         self,
-        image: Image,
+        size: Size,
         predict: Predict,
         acts: Acts,
         models: Mapping[str, "SharedModel"],
@@ -71,9 +71,9 @@ class BranchRunner:
         doubtful: Collection[Detection] = (),
         trace: Trace | None = None,
     ) -> None:
-        """`at`: when the picture was captured, in seconds. `doubtful` regions may belong to another object
-        as well: what is said of them is no vote."""
-        self._image = image
+        """`size`: the picture's height and width. `at`: when it was captured, in seconds. `doubtful` regions
+        may belong to another object as well: what is said of them is no vote."""
+        self._size = size
         self._predict = predict
         self._acts = acts
         self._models = models
@@ -146,7 +146,7 @@ class BranchRunner:
 
     def _run_one(self, branch: Node, region: Detection, owner: Owner | None) -> Outcome:
         began = time.perf_counter()
-        box = crop_box(region, self._image) if branch.crop else None
+        box = crop_box(region, self._size) if branch.crop else None
         if branch.crop and box is None:
             self._tell(branch, "skipped", f"{region.class_name} lies outside the picture")
             return Outcome()

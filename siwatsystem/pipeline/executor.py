@@ -34,6 +34,7 @@ from siwatsystem.pipeline.subjects import Owner, Subject
 from siwatsystem.pipeline.trace import Step, Trace
 from siwatsystem.pipeline.trackers import Features
 from siwatsystem.runtime.backend import Precision
+from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Encoder(Protocol):
 class _Run:
     """One picture on its way through the nodes."""
 
-    image: Image
+    view: View
     context: EventContext
     memo: PredictionMemo
     state: PipelineState
@@ -63,7 +64,7 @@ class _Run:
 
     @property
     def size(self) -> tuple[int, int]:
-        return self.image.shape[1], self.image.shape[0]
+        return self.view.shape[1], self.view.shape[0]
 
     def tell(self, step: Step) -> None:
         if self.trace is not None:
@@ -80,7 +81,7 @@ class Pipeline:
         sink: Sink,
         targets: Mapping[str, str],
         threads: ThreadPoolExecutor,
-        on_picture: Callable[[Image, list[Event]], None] | None = None,
+        on_picture: Callable[[View, list[Event]], None] | None = None,
         encoders: Mapping[str, Encoder] | None = None,
     ) -> None:
         """`encoders`: what tells a node's objects apart by their looks, by `modelId`."""
@@ -111,14 +112,15 @@ class Pipeline:
 
     def run(
         self,
-        image: Image,
+        image: Image | View,
         context: EventContext,
         memo: PredictionMemo | None = None,
         state: PipelineState | None = None,
         submitted: list[str] | None = None,
         trace: Trace | None = None,
     ) -> list[Event]:
-        """The events of a picture (H×W×3 BGR), most confident first; their actions go to the outbox.
+        """The events of a picture (H×W×3 BGR, or a view of a frame), most confident first; their actions go
+        to the outbox.
 
         `state` is what is remembered from picture to picture (whose `captured_at` rises); without it
         a picture stands alone. `submitted` collects the ids of the outbox events, `trace` what each
@@ -126,7 +128,8 @@ class Pipeline:
         """
         with self._idle:
             self._runs += 1
-        run = _Run(image, context, memo or PredictionMemo(), state or PipelineState(), trace, submitted)
+        view = View.of(image)
+        run = _Run(view, context, memo or PredictionMemo(), state or PipelineState(), trace, submitted)
         try:
             with run.state.lock:
                 return [] if run.state.finished else self._run(run)
@@ -151,7 +154,7 @@ class Pipeline:
     def _run(self, run: _Run) -> list[Event]:
         root = self.spec.pipeline
         began = time.perf_counter()
-        said = self._predict(root, run.image, None, run.memo)
+        said = self._predict(root, run.view, None, run.memo)
         run.state.frames += 1
         seconds = time.perf_counter() - began
         metrics.NODE_SECONDS.labels(root.model_id).observe(seconds)
@@ -173,7 +176,7 @@ class Pipeline:
             for subject in follower.ended(run.state.frames, run.context.captured_at):
                 self._send_waiting(subject, run.context, run.submitted)
         if self.on_picture is not None:
-            self.on_picture(run.image, events)
+            self.on_picture(run.view, events)
         return sorted(events, key=lambda event: -event.confidence)
 
     def _seen(self, root: Node, said: Prediction, run: _Run) -> Seen:
@@ -237,12 +240,12 @@ class Pipeline:
             None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)
         )
         session_id = self._session(root, regions, subject, run.context.session_id)
-        actor = Actor(run.image, main, run.context, session_id, self._targets, owner)
+        actor = Actor(run.view, main, run.context, session_id, self._targets, owner)
         jobs = actor.initial_record() if self._records and all_expected(root, regions) else []
         jobs += actor.root_actions(root, regions)
         outcome = BranchRunner(
-            run.image,
-            lambda node, box: self._predict(node, run.image, box, run.memo),
+            run.view.shape,
+            lambda node, box: self._predict(node, run.view, box, run.memo),
             actor,
             self.models,
             self._threads,
@@ -290,7 +293,7 @@ class Pipeline:
         subject.waiting.clear()
         self._submit(jobs, subject.lane, context, submitted)
 
-    def _predict(self, node: Node, image: Image, box: Box | None, memo: PredictionMemo) -> Prediction:
+    def _predict(self, node: Node, view: View, box: Box | None, memo: PredictionMemo) -> Prediction:
         """A node's model over the picture or a part of it, stretched to its `resizeTarget`."""
         model, precision = self.models[node.model_id], self.precision
         least = node.min_confidence
@@ -300,7 +303,7 @@ class Pipeline:
         key = (id(model), precision, box, node.resize_target, least)
 
         def make() -> Prediction:
-            return model.predict(crop_of(image, box, node), least, precision)
+            return model.predict(crop_of(view, box, node), least, precision)
 
         return memo.get(key, make)
 
@@ -308,4 +311,4 @@ class Pipeline:
 def _looks(run: _Run, encoder: Encoder, boxes: Sequence[Detection]) -> Features:
     """How boxes look, once however many subscriptions of the frame ask."""
     key = (id(encoder), *(box.xyxy for box in boxes))
-    return run.memo.get(key, lambda: encoder.embed([looks_of(run.image, box) for box in boxes]))
+    return run.memo.get(key, lambda: encoder.embed([looks_of(run.view, box).image for box in boxes]))

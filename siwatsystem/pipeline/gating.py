@@ -2,7 +2,8 @@
 
 The pictures are those of the archive's `tests/`, or frames of the camera on which something was
 seen. They are compared on a thread of their own, one after the other, so that live frames are only
-slowed, never stopped.
+slowed, never stopped. Both precisions get their pixels as they do later: *exact* converts the whole
+picture, *fast* samples it, so what sampling changes is judged too.
 """
 
 import logging
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import SiwatError
-from siwatsystem.frames import PICTURE_SUFFIXES, Image
+from siwatsystem.frames import PICTURE_SUFFIXES, Frame, Image
 from siwatsystem.pipeline.crops import crop_box, crop_of
 from siwatsystem.pipeline.events import Event
 from siwatsystem.pipeline.executor import Pipeline
@@ -22,10 +23,12 @@ from siwatsystem.pipeline.reading import kept, read, trigger_of
 from siwatsystem.pipeline.regions import Regions, best_per_class
 from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.gate import MARGIN, compare
+from siwatsystem.streams.conversion import decoded_from
+from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
 
-Pictures = Callable[[], Iterable[Image]]
+Pictures = Callable[[], Iterable[View]]
 FEWEST_COMPARED = 3
 """Crops on which a branch must have been compared; fewer prove nothing."""
 MOST_ROUNDS = 20
@@ -48,9 +51,9 @@ class Gate:
     def __init__(self, pipeline: Pipeline, pictures: int) -> None:
         self._pipeline = pipeline
         self._wanted = pictures
-        self._pictures: list[Image] = []
+        self._pictures: list[View] = []
         self._last: weakref.ref[Image] | None = None
-        self._kept: dict[str, list[Image]] = {}
+        self._kept: dict[str, list[View]] = {}
         """Crops of the nodes that were reached too seldom as yet."""
         self._same: set[str] = set()
         """Nodes that said the same as exact."""
@@ -67,18 +70,21 @@ class Gate:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
         if len(found) >= FEWEST_COMPARED:
             self._busy = True
-            self._begin(lambda: (image for path in found if (image := _read(path)) is not None))
+            self._begin(
+                lambda: (_as_of_a_camera(image) for path in found if (image := _read(path)) is not None)
+            )
 
-    def offer(self, image: Image, events: Sequence[Event]) -> None:
+    def offer(self, view: View, events: Sequence[Event]) -> None:
         """A frame that was analysed; called on the pool's threads. Kept if something was seen on it."""
         if not events or self._busy or self._closed.is_set():
             return
         with self._lock:
             # Subscriptions that share a frame offer the same picture one after the other.
-            if self._busy or (self._last is not None and self._last() is image):
+            whole = view.whole
+            if self._busy or (self._last is not None and self._last() is whole):
                 return
-            self._last = weakref.ref(image)
-            self._pictures.append(_owned(image))
+            self._last = weakref.ref(whole)
+            self._pictures.append(_as_of_a_camera(view.image))
             if len(self._pictures) < self._wanted:
                 return
             self._busy = True
@@ -123,15 +129,15 @@ class Gate:
         if passed:
             self._pipeline.precision = "fast"
 
-    def _judge(self, pictures: list[Image]) -> tuple[bool, str]:
+    def _judge(self, pictures: list[View]) -> tuple[bool, str]:
         for model in self._pipeline.models.values():
             model.ensure_fast()
         root = self._pipeline.spec.pipeline
         inputs = {node.model_id: self._kept.pop(node.model_id, []) for node in root.walk()}
-        for image in pictures:
+        for picture in pictures:
             if self._closed.is_set():
                 return False, "closed"
-            self._collect(root, image, inputs)
+            self._collect(root, picture, inputs)
         self._compared += len(pictures)
         short: list[Node] = []
         for node in root.walk():
@@ -150,7 +156,7 @@ class Gate:
             raise _TooFew(f"{first} was reached on {len(inputs[first])} pictures only")
         return True, f"same as exact on {self._compared} pictures"
 
-    def _collect(self, root: Node, picture: Image, inputs: dict[str, list[Image]]) -> None:
+    def _collect(self, root: Node, picture: View, inputs: dict[str, list[View]]) -> None:
         """The pictures that each node is given, by its exact parents."""
         if root.model_id not in self._same:
             inputs[root.model_id].append(picture)
@@ -161,17 +167,18 @@ class Gate:
         if isinstance(said, tuple):
             self._branches(root, best_per_class(kept(root, said, model.names)), picture, inputs)
 
-    def _branches(self, node: Node, regions: Regions, picture: Image, inputs: dict[str, list[Image]]) -> None:
+    def _branches(self, node: Node, regions: Regions, picture: View, inputs: dict[str, list[View]]) -> None:
         for branch in node.branches:
             region = trigger_of(branch, regions)
             if region is None:
                 continue
-            box = crop_box(region, picture) if branch.crop else None
+            box = crop_box(region, picture.shape) if branch.crop else None
             if branch.crop and box is None:
                 continue
             part = crop_of(picture, box, branch)
             if branch.model_id not in self._same:
-                inputs[branch.model_id].append(part)
+                cut = _as_of_a_camera((picture if box is None else picture.part(box)).image)
+                inputs[branch.model_id].append(crop_of(cut, None, branch))
             if self._wanted_below(branch):
                 model = self._pipeline.models[branch.model_id]
                 said = model.predict(part, branch.min_confidence, "exact")
@@ -182,7 +189,7 @@ class Gate:
     def _wanted_below(self, node: Node) -> bool:
         return any(one.model_id not in self._same for branch in node.branches for one in branch.walk())
 
-    def _node(self, node: Node, images: Sequence[Image]) -> tuple[bool, str]:
+    def _node(self, node: Node, views: Sequence[View]) -> tuple[bool, str]:
         model = self._pipeline.models[node.model_id]
         threshold = node.min_confidence if model.task == "detect" else node.min_result_confidence or 0.0
         least = max(0.01, threshold - MARGIN)
@@ -190,35 +197,33 @@ class Gate:
         precisions: tuple[Precision, ...] = ("exact", "fast")
         for precision in precisions:
             answers: list[Prediction] = []
-            for image in images:
+            for view in views:
                 if self._closed.is_set():
                     return False, "closed"
-                answers.append(model.predict(image, least, precision))
+                answers.append(model.predict(view, least, precision))
             both.append(answers)
         classes = [name for name in node.trigger_classes if name in model.names.values()] or None
         result = compare(both[0], both[1], threshold, classes=classes)
         return result.passed, result.reason
 
 
-def _owned(image: Image) -> Image:
-    """`image`, or a copy where it would keep something larger in memory."""
-    base = image.base
-    return (
-        image if base is None or getattr(base, "nbytes", image.nbytes + 1) <= image.nbytes else image.copy()
-    )
+def _as_of_a_camera(image: Image) -> View:
+    """A view that can be converted and sampled like a camera's frame, and keeps nothing else in memory."""
+    height, width = image.shape[:2]
+    return View(Frame(decoded_from(image), captured_at=0.0, monotonic=0.0), (0, 0, width, height))
 
 
-def _within(limit: int, crops: dict[str, list[Image]]) -> dict[str, list[Image]]:
-    """Copies of the crops (views keep their whole picture alive) that fit `limit` bytes, smallest first."""
+def _within(limit: int, crops: dict[str, list[View]]) -> dict[str, list[View]]:
+    """The crops that fit `limit` bytes, smallest first."""
     found = sorted(
         ((name, crop) for name, own in crops.items() for crop in own), key=lambda one: one[1].nbytes
     )
-    fitting: dict[str, list[Image]] = {}
+    fitting: dict[str, list[View]] = {}
     for name, crop in found:
         if crop.nbytes > limit:
             break
         limit -= crop.nbytes
-        fitting.setdefault(name, []).append(crop.copy())
+        fitting.setdefault(name, []).append(crop)
     return fitting
 
 

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from siwatsystem.detections import Prediction
 from siwatsystem.frames import Image
+from siwatsystem.views import View
 
 Task = Literal["detect", "classify"]
 Precision = Literal["exact", "fast"]
@@ -13,9 +14,12 @@ Precision = Literal["exact", "fast"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture for a model: H×W×3 BGR, and the least confidence of boxes that are wanted."""
+    """One picture for a model, and the least confidence of boxes that are wanted.
 
-    image: Image
+    A view, which only *fast* models are given, may be sampled; H×W×3 BGR pixels are taken as they are.
+    """
+
+    image: Image | View
     min_confidence: float = 0.25
 
 

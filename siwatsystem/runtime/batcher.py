@@ -16,6 +16,7 @@ from siwatsystem.errors import PipelineFailed
 from siwatsystem.frames import Image
 from siwatsystem.metrics import BATCH_SIZE
 from siwatsystem.runtime.backend import Backend, Picture
+from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ class Batcher:
             self._thread = threading.Thread(target=self._serve, name=f"batcher-{name}", daemon=True)
             self._thread.start()
 
-    def predict(self, image: Image, min_confidence: float = 0.25) -> Prediction:
-        """What the model sees on `image` (H×W×3 BGR); blocks. Any thread.
+    def predict(self, image: Image | View, min_confidence: float = 0.25) -> Prediction:
+        """What the model sees on `image` (H×W×3 BGR, or a view to be sampled); blocks. Any thread.
 
         Raises ModelClosed, or whatever the model raised for this picture.
         """

@@ -13,6 +13,7 @@ from siwatsystem.detections import Classification
 from siwatsystem.frames import Image
 from siwatsystem.runtime.metadata import Metadata
 from siwatsystem.runtime.postprocess import Floats
+from siwatsystem.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,10 @@ class Classify:
 
     metadata: Metadata
 
-    def prepare(self, image: Image) -> tuple[Image, None]:
+    def prepare(self, image: Image | View) -> tuple[Image, None]:
         """The network's input: height × width × 3 BGR, 8 bits."""
+        if isinstance(image, View):
+            image = image.sampled()
         return resize_and_crop(image, self.metadata.input_size), None
 
     def finish(self, raw: Floats, box: Any, min_confidence: float) -> Classification:

@@ -10,6 +10,7 @@ from siwatsystem.frames import Image
 from siwatsystem.runtime.letterbox import Letterbox, letterbox
 from siwatsystem.runtime.metadata import Metadata
 from siwatsystem.runtime.postprocess import Floats, boxes_of
+from siwatsystem.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class Detect:
 
     metadata: Metadata
 
-    def prepare(self, image: Image) -> tuple[Image, Letterbox]:
-        """The network's input (height × width × 3 BGR, 8 bits) and what maps boxes back."""
+    def prepare(self, image: Image | View) -> tuple[Image, Letterbox]:
+        """The network's input (height × width × 3 BGR, 8 bits) and what maps boxes back. A view is
+        sampled: nothing but the pixels that the network needs is converted."""
         height, width = image.shape[:2]
         box = self.plan(height, width)
-        return box.apply(image), box
+        return box.apply(image.sampled(box.inner) if isinstance(image, View) else image), box
 
     def plan(self, height: int, width: int) -> Letterbox:
         stride = self.metadata.stride if self.metadata.dynamic else None

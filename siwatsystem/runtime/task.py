@@ -8,12 +8,13 @@ from siwatsystem.runtime.classify import Classify
 from siwatsystem.runtime.detect import Detect
 from siwatsystem.runtime.metadata import Metadata
 from siwatsystem.runtime.postprocess import Floats
+from siwatsystem.views import View
 
 
 class ModelTask(Protocol):
     """Picture → network input, network output → prediction; stateless, called from any thread."""
 
-    def prepare(self, image: Image) -> tuple[Image, Any]: ...
+    def prepare(self, image: Image | View) -> tuple[Image, Any]: ...
 
     def finish(self, raw: Floats, box: Any, min_confidence: float) -> Prediction: ...
 

@@ -55,10 +55,15 @@ class Decoded:
 
 
 def decoded_from(image: Image) -> Decoded:
-    """`image` (H×W×3 BGR) in the form that a camera's pictures have (4:2:0)."""
-    return Decoded(
-        VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24").reformat(format="yuv420p")
-    )
+    """`image` (H×W×3 BGR) in the form that a camera's pictures have (4:2:0); a side of odd length gets one
+    pixel more."""
+    import cv2
+
+    height, width = image.shape[:2]
+    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    # OpenCV rounds where swscale cuts off: colours stay what they are.
+    planes = cast(Bytes, cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420))
+    return Decoded(VideoFrame.from_ndarray(planes, format="yuv420p"))
 
 
 def _planes(frame: VideoFrame) -> list[Bytes]:
