@@ -28,6 +28,7 @@ from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
+from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
 
@@ -233,11 +234,11 @@ class AnalysisLoop:
         self, frame: Frame, pipeline: Pipeline, members: list[Member]
     ) -> "tuple[list[tuple[Member, Analysis]], Exception | None]":
         """In a pipeline thread: every member's pipeline run over the frame."""
-        height, width = frame.image.shape[:2]
+        height, width = frame.shape
         if self.crop is not None and (self.crop[0] >= width or self.crop[1] >= height):
             error = PipelineFailed(f"the crop lies outside the camera's picture of {width}×{height}")
             return [], error
-        picture = frame.cropped(self.crop)
+        view = View(frame, self.crop)
         offset = clip_crop(self.crop, width, height)[:2] if self.crop else (0, 0)
         memo = PredictionMemo()
         results: list[tuple[Member, Analysis]] = []
@@ -248,7 +249,7 @@ class AnalysisLoop:
             context = self._context(member, frame.captured_at)
             trace = Trace()
             try:
-                events = pipeline.run(picture, context, memo=memo, state=member.state, trace=trace)
+                events = pipeline.run(view, context, memo=memo, state=member.state, trace=trace)
             except Exception as error:
                 # Models and libraries fail in ways that no list of errors covers; the others go on.
                 failure = error
