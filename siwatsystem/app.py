@@ -35,7 +35,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = chosen
     app.state.configured_server = False
-    app.add_middleware(AccessMiddleware, settings=chosen)
+    app.add_middleware(image.PlainImages)
+    app.add_middleware(AccessMiddleware, settings=chosen)  # the last one that is added is asked first
     for module in (websocket, image, health, metrics, documents, dashboard):
         app.include_router(module.router)
     return app

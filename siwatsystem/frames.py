@@ -51,6 +51,7 @@ class Frame:
         "_cache",
         "_convert",
         "_image",
+        "_keeping",
         "_lock",
         "captured_at",
         "monotonic",
@@ -70,6 +71,7 @@ class Frame:
         self.monotonic = monotonic
         self.sequence = sequence
         self._lock = threading.RLock()
+        self._keeping = threading.RLock()
         self._cache: dict[Any, Any] = {}
         self._image: Image | None = None
         self._convert: Callable[[], Image] | None = None
@@ -111,8 +113,11 @@ class Frame:
         return self.image[y1:y2, x1:x2]
 
     def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` gave for `key` on this frame; made by whoever asks first."""
-        with self._lock:
+        """What `make` gave for `key` on this frame; made by whoever asks first.
+
+        Never waits for a conversion that is under way: the event loop asks here.
+        """
+        with self._keeping:
             if key not in self._cache:
                 self._cache[key] = make()
             return self._cache[key]

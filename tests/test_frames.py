@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -65,3 +66,24 @@ def test_what_is_no_picture_is_refused():
     for bad in (np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(ValueError, match="cannot be encoded"):
             encode_jpeg(bad)
+
+
+def test_what_is_kept_is_had_while_the_picture_is_being_converted():
+    """The event loop asks for it: it must not wait for another thread's conversion."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def convert() -> np.ndarray:
+        begun.set()
+        assert go_on.wait(10)
+        return np.zeros((4, 6, 3), np.uint8)
+
+    frame = Frame(convert, captured_at=1.0, monotonic=1.0)
+    with ThreadPoolExecutor(2) as threads:
+        converting = threads.submit(lambda: frame.image)
+        assert begun.wait(10)
+        kept = threads.submit(frame.once, "key", lambda: "made")
+        try:
+            assert kept.result(5) == "made"
+        finally:
+            go_on.set()
+        assert converting.result(10).shape == (4, 6, 3)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from siwatsystem import metrics
 from siwatsystem.frames import Crop, Frame, Image, encode_jpeg
@@ -19,6 +20,7 @@ router = APIRouter(tags=["images"])
 
 BOUNDARY = "frame"
 MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+PREFIX, SUFFIX = "/camera/", "/image"
 STREAM_INTERVAL_SEC = 0.1
 """Between two frames of an MJPEG stream."""
 NOT_FOUND = {"description": "No such subscription, or no frame yet"}
@@ -51,8 +53,57 @@ async def image(
         data = await _picture(loop, frame, camera_id, overlay=overlay, full=full)
     except ValueError as error:
         raise HTTPException(500, str(error)) from None
-    headers = {"Cache-Control": "no-store", "X-Captured-At": wire_time(frame.captured_at)}
-    return Response(data, media_type="image/jpeg", headers=headers)
+    response = Response(data)
+    response.raw_headers = _headers(frame, data)
+    return response
+
+
+class PlainImages:
+    """Answers what most clients ask, `image` without options, before any router looks at it.
+
+    The route stands behind it, describes it, and answers everything else: options, and what is wrong.
+    Of a request with 200 kB of picture, finding the route and its parameters is nearly half of the work.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = _plain(scope)
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        loop, frame = found
+        try:
+            data = await _encoded(frame, loop.crop)
+        except ValueError:
+            await self._app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(frame, data)})
+        await send({"type": "http.response.body", "body": data})
+
+
+def _plain(scope: Scope) -> tuple[AnalysisLoop, Frame] | None:
+    """The loop and the frame that are asked for; None where the route is to answer."""
+    if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"] or scope["root_path"]:
+        return None
+    path: str = scope["path"]
+    camera_id = path.removeprefix(PREFIX).removesuffix(SUFFIX)
+    if "/" in camera_id or len(path) != len(PREFIX) + len(camera_id) + len(SUFFIX):
+        return None
+    worker: Worker = scope["app"].state.worker
+    loop = worker.loop_of(camera_id)
+    frame = None if loop is None else loop.source.latest
+    return None if loop is None or frame is None else (loop, frame)
+
+
+def _headers(frame: Frame, data: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"cache-control", b"no-store"),
+        (b"x-captured-at", wire_time(frame.captured_at).encode()),
+        (b"content-length", str(len(data)).encode()),
+        (b"content-type", b"image/jpeg"),
+    ]
 
 
 @router.get(
@@ -95,10 +146,11 @@ async def _picture(loop: AnalysisLoop, frame: Frame, camera_id: str, *, overlay:
 
 async def _encoded(frame: Frame, crop: Crop | None) -> bytes:
     def begin() -> asyncio.Future[bytes]:
-        return asyncio.ensure_future(asyncio.to_thread(_encode, frame.cropped, crop))
+        return asyncio.get_running_loop().run_in_executor(None, _encode, frame.cropped, crop)
 
-    # The task is the frame's, not this request's: a client that leaves must not end it for the others.
-    return await asyncio.shield(frame.once(("jpeg", crop), begin))
+    made = frame.once(("jpeg", crop), begin)
+    # The future is the frame's, not this request's: a client that leaves must not end it for the others.
+    return made.result() if made.done() else await asyncio.shield(made)
 
 
 async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
@@ -108,7 +160,7 @@ async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
         return draw(frame.image, seen, crop)
 
     def begin() -> asyncio.Future[bytes]:
-        return asyncio.ensure_future(asyncio.to_thread(_encode, picture, crop))
+        return asyncio.get_running_loop().run_in_executor(None, _encode, picture, crop)
 
     return await asyncio.shield(frame.once(("overlay", crop, seen), begin))
 
