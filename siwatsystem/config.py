@@ -64,6 +64,11 @@ class StreamSettings(Section):
     """Networks (CIDR) that cameras must lie in; empty allows all but link-local ones."""
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP packets travel."""
+    decode: Literal["auto", "all", "keyframes"] = "auto"
+    """Which frames are decoded. `auto`: keyframes alone while they come as often as frames are analysed,
+    else all; `all`; `keyframes` alone, however rarely they come."""
+    decode_device: Literal["auto", "cpu"] = "auto"
+    """What decodes. `auto`: the NVIDIA GPU's decoder where there is one that takes the stream, else the CPU."""
     snapshot_max_mb: Annotated[int, Field(ge=1, le=200)] = 20
     """Largest snapshot that is read."""
     verify_certificates: bool = True
@@ -104,7 +109,8 @@ class RuntimeSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
     backend: Literal["auto", "torch", "openvino", "onnx", "tensorrt"] = "auto"
-    """`auto`: OpenVINO on a CPU, torch on a GPU, ONNX Runtime for `.onnx`."""
+    """`auto`: OpenVINO on a CPU; on a GPU torch, and TensorRT for what runs *fast* where its Python
+    package is installed; ONNX Runtime for `.onnx`."""
     precision: PrecisionSetting = "auto"
     """`exact`, `fast`, or `auto`: fast where the hardware has it and the archive passed the gate."""
     threads: Annotated[int, Field(ge=0)] = 0
@@ -115,6 +121,8 @@ class RuntimeSettings(Section):
     """Deadline of one export, which runs in a process of its own."""
     export_memory_mb: Annotated[int, Field(ge=512)] = 8192
     """Memory limit of that process."""
+    engine_timeout_sec: Seconds = 1800.0
+    """Deadline of building one TensorRT engine, likewise in a process of its own; meanwhile torch serves."""
     export_cache_mb: Annotated[int, Field(ge=1)] = 4096
     """Size of all exports over which those not used for an hour are deleted, oldest first."""
     gate_pictures: Annotated[int, Field(ge=1, le=1000)] = 12

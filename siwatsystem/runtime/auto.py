@@ -4,14 +4,17 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from siwatsystem.config import RuntimeSettings
-from siwatsystem.errors import ModelInvalid
+from siwatsystem.errors import InvalidSetting, ModelInvalid
 from siwatsystem.runtime.backend import Backend, Precision
-from siwatsystem.runtime.devices import has_bf16, use_cuda
+from siwatsystem.runtime.devices import has_bf16, has_tensorrt, use_cuda
 from siwatsystem.runtime.encoder import Encoder, NotAnEncoder, input_of
 from siwatsystem.runtime.metadata import Metadata
+
+if TYPE_CHECKING:
+    from siwatsystem.runtime import export_cache
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ T = TypeVar("T")
 RuntimeName = Literal["torch", "openvino", "onnx", "tensorrt"]
 
 _SERVED_BY: dict[str, tuple[RuntimeName, ...]] = {
-    ".pt": ("openvino", "torch"),
+    ".pt": ("openvino", "torch", "tensorrt"),
     ".onnx": ("onnx", "openvino"),
     ".xml": ("openvino",),
     ".engine": ("tensorrt",),
@@ -56,9 +59,7 @@ def load(
 
         return OnnxBackend(path, settings, precision)
     if name == "tensorrt":
-        from siwatsystem.runtime.tensorrt import TensorRTBackend
-
-        return TensorRTBackend(path, settings, precision)
+        return _load_tensorrt(path, settings, precision, cache_dir, stop)
     return _load_openvino(path, settings, precision, cache_dir, stop)
 
 
@@ -81,9 +82,9 @@ def load_encoder(
     name = choose(path, settings)
     if precision == "fast" and not supports_fast(settings, path):
         raise ModelInvalid(f"{path.name}: no faster precision than exact with {name} on this machine")
-    if name == "tensorrt":
+    if name == "tensorrt" and path.suffix.lower() == ".engine":
         raise ModelInvalid(f"{path.name}: an engine gives no features; name its weights or an .onnx instead")
-    if name == "torch":
+    if name in ("torch", "tensorrt"):
         from siwatsystem.runtime.torch_encoder import TorchEncoder
 
         return TorchEncoder(path, settings, precision)
@@ -97,6 +98,7 @@ def load_encoder(
 def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
     """Which runtime serves `path`: the one that is set where it can, else the fastest here.
 
+    TensorRT serves weights in *fast* only; *exact* is torch's then, as are the features of an encoder.
     Raises ModelInvalid for a kind of file that none serves, InvalidSetting.
     """
     kind = ".xml" if path.is_dir() else path.suffix.lower()
@@ -104,10 +106,22 @@ def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
         raise ModelInvalid(f"{path.name}: no model file (.pt, .onnx, .engine or an OpenVINO folder)")
     able = _SERVED_BY[kind]
     if settings.backend in able:
+        if settings.backend == "tensorrt" and kind == ".pt":
+            _check_tensorrt(settings)
         return settings.backend
     if settings.backend != "auto":
         logger.warning("runtime.backend = %r does not serve %s files", settings.backend, kind)
-    return "torch" if kind == ".pt" and use_cuda(settings) else able[0]
+    if kind == ".pt" and use_cuda(settings):
+        return "tensorrt" if has_tensorrt() else "torch"
+    return able[0]
+
+
+def _check_tensorrt(settings: RuntimeSettings) -> None:
+    """Raises InvalidSetting where TensorRT is demanded for weights and cannot be had."""
+    if not has_tensorrt():
+        raise InvalidSetting("runtime.backend = 'tensorrt': its Python package is not installed")
+    if not use_cuda(settings):
+        raise InvalidSetting("runtime.backend = 'tensorrt' needs an NVIDIA GPU ('auto' works without)")
 
 
 def supports_fast(settings: RuntimeSettings, path: Path | None = None) -> bool:
@@ -115,10 +129,41 @@ def supports_fast(settings: RuntimeSettings, path: Path | None = None) -> bool:
 
     Without `path` the answer is for weights (.pt).
     """
-    name = choose(path or Path("weights.pt"), settings)
+    path = path or Path("weights.pt")
+    name = choose(path, settings)
     if name == "torch":
         return use_cuda(settings)
+    if name == "tensorrt":
+        return path.suffix.lower() == ".pt"
     return name == "openvino" and has_bf16()
+
+
+def _load_tensorrt(
+    path: Path,
+    settings: RuntimeSettings,
+    precision: Precision,
+    cache_dir: Path,
+    stop: threading.Event | None,
+) -> Backend:
+    from siwatsystem.runtime import export_cache
+    from siwatsystem.runtime.tensorrt import TensorRTBackend
+    from siwatsystem.runtime.torch import TorchBackend
+
+    if path.suffix.lower() != ".pt":
+        return TensorRTBackend(path, settings, precision)
+    if precision == "exact":
+        return TorchBackend(path, settings, precision)
+
+    def made(engine: Path, metadata: Metadata) -> Backend:
+        return TensorRTBackend(engine, settings, precision, metadata)
+
+    try:
+        return _of_export(path, settings, cache_dir, stop, made, export_cache.TENSORRT)
+    except ModelInvalid as error:
+        if stop is not None and stop.is_set():
+            raise
+        logger.warning("%s: no TensorRT engine (%s); torch serves it", path.name, error)
+    return TorchBackend(path, settings, precision)
 
 
 def _load_openvino(
@@ -165,11 +210,13 @@ def _of_export(
     cache_dir: Path,
     stop: threading.Event | None,
     made: Callable[[Path, Metadata], T],
+    kind: "export_cache.Kind | None" = None,
 ) -> T:
     """What `made` makes of the kept export of `weights`, or of a new one where the kept is damaged."""
     from siwatsystem.runtime import export_cache
 
-    model, metadata = export_cache.exported(weights, settings, cache_dir, stop)
+    kind = kind or export_cache.OPENVINO
+    model, metadata = export_cache.exported(weights, settings, cache_dir, stop, kind)
     try:
         return made(model, metadata)
     except NotAnEncoder:
@@ -177,4 +224,4 @@ def _of_export(
     except ModelInvalid as error:
         logger.warning("the kept export of %s is damaged (%s): exporting it anew", weights.name, error)
     export_cache.discard(model)
-    return made(*export_cache.exported(weights, settings, cache_dir, stop))
+    return made(*export_cache.exported(weights, settings, cache_dir, stop, kind))

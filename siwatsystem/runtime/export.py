@@ -1,4 +1,4 @@
-"""The process that turns weights into an OpenVINO model: `python -m siwatsystem.runtime.export`.
+"""The process that turns weights into an exported model: `python -m siwatsystem.runtime.export`.
 
 It runs alone, with a memory limit, no network and nothing of the worker's environment, because
 weights come from others and an exporter may take any amount of time and memory. What it has to say
@@ -21,17 +21,24 @@ from siwatsystem.errors import ModelError
 from siwatsystem.runtime.silence import silence
 
 RESULT = "result.json"
+UNLIMITED = 0
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _NETWORK_EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"}
 
 
 def main(arguments: list[str]) -> int:
-    """`arguments`: weights (.pt), an empty folder for the model, megabytes of memory allowed."""
+    """`arguments`: weights (.pt), an empty folder for the model, megabytes of memory allowed (or 0),
+    and the kind of model: `openvino` or `tensorrt`."""
     weights, folder, memory_mb = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     confine(memory_mb)
     try:
-        export(weights, folder)
+        if arguments[3] == "tensorrt":
+            from siwatsystem.runtime.engine_build import export_engine
+
+            export_engine(weights, folder)
+        else:
+            export(weights, folder)
     except ModelError as error:
         return _say(folder, {"code": error.code, "message": error.message})
     except FileNotFoundError as error:
@@ -42,9 +49,13 @@ def main(arguments: list[str]) -> int:
 
 
 def confine(memory_mb: int) -> None:
-    """Give this process its limits: memory, no core files, no network, gone with its parent."""
-    limit = memory_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    """Give this process its limits: memory, no core files, no network, gone with its parent.
+
+    With `UNLIMITED` whoever started it has to watch its memory.
+    """
+    if memory_mb != UNLIMITED:
+        limit = memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(10)
     libc = ctypes.CDLL(None)

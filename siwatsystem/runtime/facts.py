@@ -21,7 +21,7 @@ def read_facts(path: Path) -> Metadata:
 
         return load_checkpoint(path)[1]
     if kind == ".engine":
-        from siwatsystem.runtime.tensorrt import read_metadata
+        from siwatsystem.runtime.engine_header import read_metadata
 
         return read_metadata(path)
     if kind in (".onnx", ".xml"):

@@ -1,26 +1,23 @@
-"""TensorRT: `.engine` files built by ultralytics' exporter, on an NVIDIA GPU."""
+"""TensorRT: engines on an NVIDIA GPU, built here from weights or brought as `.engine` files."""
 
-import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Picture, Precision
-from siwatsystem.runtime.devices import use_cuda
-from siwatsystem.runtime.groups import infer_grouped
-from siwatsystem.runtime.metadata import Described, Metadata, from_ultralytics
+from siwatsystem.runtime.devices import has_tensorrt, use_cuda
+from siwatsystem.runtime.engine_header import metadata_of, read_header
+from siwatsystem.runtime.gpu_groups import SideBySide, threads_for_gpu
+from siwatsystem.runtime.metadata import Described, Metadata
 from siwatsystem.runtime.postprocess import Floats
+from siwatsystem.runtime.replays import BATCHES, Outputs, Replays
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
-
-_MAX_HEADER = 1 << 20
+from siwatsystem.runtime.tensors import Preparation, fetched, padded, surest
 
 
 class TensorRTBackend(Described):
@@ -29,72 +26,125 @@ class TensorRTBackend(Described):
     runtime = "tensorrt"
     concurrency = 1
 
-    def __init__(self, path: Path, settings: RuntimeSettings, precision: Precision = "exact") -> None:
-        """Load `path`. Raises ModelInvalid, also where TensorRT or a GPU is missing."""
-        values = read_header(path)
-        self.metadata = _metadata(values)
+    def __init__(
+        self,
+        path: Path,
+        settings: RuntimeSettings,
+        precision: Precision = "exact",
+        metadata: Metadata | None = None,
+    ) -> None:
+        """Load `path`; without `metadata` its header says what it is. Raises ModelInvalid, also where
+        TensorRT or a GPU is missing."""
+        values, start = read_header(path)
+        self.metadata = metadata_of(values) if metadata is None else metadata
         self.precision: Precision = precision
-        if importlib.util.find_spec("tensorrt") is None:
+        if not has_tensorrt():
             raise ModelInvalid(f"{path.name} needs tensorrt, which is not installed")
         if not use_cuda(settings):
             raise ModelInvalid(f"{path.name} needs an NVIDIA GPU")
         silence()
         import torch
-        from ultralytics.nn.autobackend import AutoBackend
 
-        self.batch_size = int(values.get("batch", 1))
+        device: Any = torch.device("cuda:0")
+        self._replays = Replays(self._compute, device, path.name)
+        with path.open("rb") as stream:
+            stream.seek(start)
+            self._engine = _Engine(stream.read(), path.name, device)
+        self.batch_size = min(self._engine.most, BATCHES[-1])
         self._task = task_of(self.metadata)
-        self._device: Any = torch.device("cuda:0")
-        self._network: Any = AutoBackend(model=str(path), device=self._device, verbose=False)
+        self._boxes = self.task == "detect" and not self.metadata.end2end
+        classifies = self.task == "classify"
+        self._prepare = Preparation(
+            device,
+            half=self._engine.half,
+            channels_last=False,
+            normalise=self.metadata if classifies else None,
+        )
+        self._hands = SideBySide(path.stem, threads_for_gpu())
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture, in order. Raises RuntimeError where TensorRT fails."""
-        predictions: list[Prediction] = []
-        for start in range(0, len(pictures), self.batch_size):
-            part = pictures[start : start + self.batch_size]
-            predictions.extend(infer_grouped(self._task, part, self._forward))
-        return predictions
+        return self._hands.infer(self._task, pictures, self.forward, self.batch_size)
 
     def close(self) -> None:
-        self._network = None
+        self._replays.close()
+        self._hands.close()
+        self._engine.close()
 
-    def _forward(self, batch: Image, least: float) -> list[Floats]:
+    def forward(self, pictures: Sequence[Image], least: float) -> list[Floats]:
+        """The engine's output for pictures of one size (H × W × 3 BGR), on the host; of a detector
+        only the anchors that reach the confidence `least`."""
+        count = len(pictures)
+        with self._replays.busy():
+            outputs = self._replays(padded(pictures, max(count, self._engine.least)))
+            output, *confidence = (part[:count] for part in outputs)
+            return fetched(output, confidence[0] if confidence else None, least)
+
+    def _compute(self, batch: Any) -> Outputs:
+        output = self._engine(self._prepare(batch), self._replays.stream)
+        # Six columns are boxes already, of an engine with the suppression built in.
+        return (output, surest(output)) if self._boxes and output.shape[-1] != 6 else (output,)
+
+
+class _Engine:
+    """A deserialised engine with one context; one thread at a time."""
+
+    def __init__(self, serialised: bytes, name: str, device: Any) -> None:
+        """Raises ModelInvalid, also for what another version or another GPU's TensorRT has built."""
+        import tensorrt  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
         import torch
 
-        count = len(batch)
-        if not self.metadata.dynamic and count < self.batch_size:
-            padding = np.zeros((self.batch_size - count, *batch.shape[1:]), np.uint8)
-            batch = np.concatenate((batch, padding))
-        with torch.inference_mode():
-            pictures = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).contiguous().flip(1)
-            pictures = (pictures.half() if self._network.fp16 else pictures.float()).div_(255)
-            output = self._network(pictures)
-            output = output[0] if isinstance(output, list | tuple) else output
-            return list(output.float().cpu().numpy()[:count])
+        trt: Any = tensorrt
+        torch.cuda.init()
+        self._device = device
+        # Held as long as the engine: TensorRT keeps no reference of its own.
+        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._runtime = trt.Runtime(self._logger)
+        engine = self._runtime.deserialize_cuda_engine(serialised)
+        context = None if engine is None else engine.create_execution_context()
+        if engine is None or context is None:
+            raise ModelInvalid(
+                f"{name}: TensorRT {trt.__version__} cannot load it on this GPU; engines fit only the version"
+                " and the kind of GPU that they were built with"
+            )
+        self._engine: Any = engine
+        self._context: Any = context
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inputs = [one for one in names if engine.get_tensor_mode(one) == trt.TensorIOMode.INPUT]
+        types = {trt.DataType.FLOAT: torch.float32, trt.DataType.HALF: torch.float16}
+        kinds = {one: types.get(engine.get_tensor_dtype(one)) for one in names}
+        if len(inputs) != 1 or None in kinds.values():
+            raise ModelInvalid(f"{name}: takes {len(inputs)} inputs, or numbers that are no floats")
+        self._input: str = inputs[0]
+        self._outputs = {one: kinds[one] for one in names if one != self._input}
+        self.half = kinds[self._input] == torch.float16
+        # Fewest and most pictures of one call.
+        self.least, self.most = self._batches()
 
+    def __call__(self, pictures: Any, stream: Any) -> Any:
+        """The first output for N × 3 × H × W pictures, computed on `stream`. Raises RuntimeError."""
+        import torch
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The metadata before the engine: four bytes of length, then JSON. Raises ModelInvalid."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(4), "little")
-        text = stream.read(length) if 0 < length <= _MAX_HEADER else b""
-    try:
-        values = json.loads(text)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise ModelInvalid(f"{path.name}: no engine that ultralytics' exporter wrote")
-    return values  # pyright: ignore[reportUnknownVariableType]
+        context = self._context
+        pictures = pictures.contiguous()
+        if not context.set_input_shape(self._input, tuple(pictures.shape)):
+            raise RuntimeError(f"the engine was not built for pictures of shape {tuple(pictures.shape)}")
+        context.set_tensor_address(self._input, pictures.data_ptr())
+        made: list[Any] = []
+        for name, kind in self._outputs.items():
+            shape = tuple(context.get_tensor_shape(name))
+            made.append(torch.empty(shape, dtype=kind, device=self._device))
+            context.set_tensor_address(name, made[-1].data_ptr())
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise RuntimeError("TensorRT failed to run the engine")
+        return made[0]
 
+    def _batches(self) -> tuple[int, int]:
+        fixed, *_ = self._engine.get_tensor_shape(self._input)
+        if fixed != -1:
+            return fixed, fixed
+        least, _, most = (shape[0] for shape in self._engine.get_tensor_profile_shape(self._input, 0))
+        return least, most
 
-def read_metadata(path: Path) -> Metadata:
-    """Task, names and input of an engine. Raises ModelInvalid, FileNotFoundError."""
-    return _metadata(read_header(path))
-
-
-def _metadata(values: dict[str, Any]) -> Metadata:
-    arguments = values.get("args")
-    dynamic = bool(arguments.get("dynamic")) if isinstance(arguments, dict) else False  # pyright: ignore
-    return from_ultralytics(values, dynamic)
+    def close(self) -> None:
+        self._context = self._engine = None
