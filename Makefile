@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 
-.PHONY: setup system demo demo-check test test-fast check format docs docs-pictures bench clean
+.PHONY: setup system demo demo-check test test-fast check format docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -49,11 +49,24 @@ docs: setup
 docs-pictures: setup
 	$(BIN)/python docs/pictures.py
 
-bench: setup
+# The performance goals, each against its other side; writes bench/results and the tables of the
+# documents. Nothing else should run meanwhile: about a quarter of an hour on two cores.
+bench: setup system
+	$(BIN)/python -m bench
+
+# How right it is: accuracy of the demo, tracking beside other trackers (five minutes more).
+bench-quality: setup
 	$(BIN)/python -m bench.accuracy
-	$(BIN)/python -m bench.pipeline
-	$(BIN)/python -m bench.start
+	$(BIN)/python -m bench.accuracy --precision fast
 	$(BIN)/python -m bench.tracking
+
+# On a machine with an NVIDIA GPU.
+bench-gpu: setup
+	$(BIN)/python -m bench.gpu
+
+# Beside other products, which need an environment of their own (6 GB).
+bench-peers: setup system
+	$(BIN)/python -m bench.peers
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .ruff_cache
