@@ -31,6 +31,8 @@ from siwatsystem.messages import (
     Subscribe,
     Unsubscribe,
 )
+from siwatsystem.pipeline.shared_tracking import SharedTracking
+from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.reports import camera_connection, image_detection, state_report
 from siwatsystem.session import Answer, Apply, Close
@@ -213,7 +215,10 @@ class Worker:
     def _begin(self, subscription: Subscription) -> None:
         key = _loop_key(subscription)
         loop = self._loops.get(key) or self._start_loop(key, subscription)
-        loop.members[subscription.identifier] = Member(subscription, self.displays.session_of)
+        # Who looks at the same film follows it together, as far as both have seen the same of it.
+        others = (member.state.shared for member in loop.members.values())
+        state = PipelineState(shared=next(others, None) or SharedTracking())
+        loop.members[subscription.identifier] = Member(subscription, self.displays.session_of, state)
         self._of[subscription.identifier] = key
 
     def _end(self, subscription: Subscription) -> None:

@@ -11,8 +11,9 @@ from typing import Optional
 
 from siwatsystem.detections import Detection
 from siwatsystem.pipeline.regions import area, holds_centre, same_name, shared
+from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.subjects import Subject
-from siwatsystem.pipeline.trackers import Encode, Tracker
+from siwatsystem.pipeline.trackers import Encode, Sighting, Tracker
 from siwatsystem.pipeline.tracking import Tracking
 from siwatsystem.pipeline.zones import in_pixels, stands_in
 
@@ -101,13 +102,19 @@ class Seen:
 class Follower:
     """One per node and subscription; used by one frame at a time."""
 
-    def __init__(self, tracking: Tracking, make_tracker: MakeTracker) -> None:
+    def __init__(
+        self, tracking: Tracking, make_tracker: MakeTracker, shared: SharedTracking | None = None
+    ) -> None:
+        """`shared`: where the tracker that `make_tracker` gives takes its steps, with others' trackers."""
         self.tracking = tracking
         self._tracker = make_tracker(tracking)
+        self._shared = shared
         self._tracks: dict[int, Track] = {}
         self._told = 0
         """The highest id that was told."""
         self._frame = 0
+        self._updated = 0
+        """The frame that the tracker was last told of."""
         self._at: float | None = None
         self._clock = 0.0
         """Seconds since the first frame, as far as the frames' times make sense."""
@@ -132,7 +139,7 @@ class Follower:
         """
         self._advance(frame, at)
         zone = None if self.tracking.zone is None else in_pixels(self.tracking.zone, *size)
-        sightings = self._tracker.update(boxes, self._clock, encode)
+        sightings = self._update(boxes, at, encode)
         tracks: dict[Detection, Track] = {}
         for box, sighting in zip(boxes, sightings, strict=True):
             if sighting is None:
@@ -150,8 +157,9 @@ class Follower:
         """Objects of which no track is alive any more; they are forgotten. Call it after each frame."""
         if not self._tracks:
             return []
-        self._advance(frame, at)
-        self._tracker.update([], self._clock)
+        if self._updated != frame:
+            self._advance(frame, at)
+            self._update((), at)
         alive = self._tracker.alive()
         gone = [self._tracks.pop(number) for number in list(self._tracks) if number not in alive]
         for track in self._tracks.values():
@@ -167,6 +175,15 @@ class Follower:
         subjects = {id(track.subject): track.subject for track in self._tracks.values()}
         self._tracks.clear()
         return list(subjects.values())
+
+    def _update(
+        self, boxes: Sequence[Detection], at: float, encode: Encode | None = None
+    ) -> list[Sighting | None]:
+        self._updated = self._frame
+        if self._shared is None:
+            return self._tracker.update(boxes, self._clock, encode)
+        self._tracker, sightings = self._shared.step(self._tracker, boxes, self._clock, at, encode)
+        return sightings
 
     def _told_of(self, boxes: Sequence[Detection], tracks: Mapping[Detection, Track]) -> Seen:
         """The boxes with the ids of their objects; an object that is told for the first time gets one."""

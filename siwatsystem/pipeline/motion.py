@@ -33,6 +33,9 @@ class Axis:
     shared: float
     speed_variance: float
 
+    def copy(self) -> "Axis":
+        return Axis(self.place, self.speed, self.place_variance, self.shared, self.speed_variance)
+
     def predict(self, dt: float, restless: float) -> None:
         """Move on by `dt` seconds; `restless` is the acceleration noise's spectral density."""
         self.place += self.speed * dt
@@ -64,6 +67,13 @@ class Motion:
         self.y = Axis(y, 0.0, variance, 0.0, speed)
         self.size_variance = JITTER**2
         """Of the logarithm of width and height."""
+
+    def copy(self) -> "Motion":
+        """The same belief, to go on from."""
+        twin = Motion.__new__(Motion)
+        twin.x, twin.y = self.x.copy(), self.y.copy()
+        twin.width, twin.height, twin.size_variance = self.width, self.height, self.size_variance
+        return twin
 
     @property
     def size(self) -> float:

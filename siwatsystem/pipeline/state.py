@@ -2,10 +2,13 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 
 from siwatsystem.pipeline.following import Follower
 from siwatsystem.pipeline.node import Node
-from siwatsystem.pipeline.trackers import make_tracker
+from siwatsystem.pipeline.shared_tracking import SharedTracking
+from siwatsystem.pipeline.trackers import Tracker, make_tracker
+from siwatsystem.pipeline.tracking import Tracking
 
 
 @dataclass(slots=True)
@@ -18,6 +21,8 @@ class PipelineState:
     """Held while a frame is analysed: frames of one subscription go one after the other."""
     finished: bool = False
     """Set when no more frames are to be analysed; what comes all the same is passed over."""
+    shared: SharedTracking | None = None
+    """Where its trackers take their steps together with those of other subscriptions; None: nowhere."""
     _followers: dict[str, Follower] = field(default_factory=dict[str, Follower])
 
     def follower(self, node: Node) -> Follower | None:
@@ -28,9 +33,14 @@ class PipelineState:
         follower = self._followers.get(node.model_id)
         if follower is None:
             config = tracking.config.reaching(node.min_confidence)
-            follower = Follower(tracking.model_copy(update={"config": config}), make_tracker)
+            tracking = tracking.model_copy(update={"config": config})
+            follower = Follower(tracking, partial(self._first, node.model_id), self.shared)
             self._followers[node.model_id] = follower
         return follower
+
+    def _first(self, model_id: str, tracking: Tracking) -> Tracker:
+        fresh = make_tracker(tracking)
+        return fresh if self.shared is None else self.shared.first(model_id, tracking, fresh)
 
     @property
     def followers(self) -> list[Follower]:

@@ -1,5 +1,6 @@
 """What follows detections from frame to frame, one per source and node."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Tracker(Protocol):
         again with the same `at`, further boxes of the same frame are matched to the tracks that
         were not seen on it yet.
         """
+        ...
+
+    def copy(self) -> "Tracker":
+        """Another one that has followed the same so far; neither changes the other."""
         ...
 
     def alive(self) -> frozenset[int]:
@@ -122,6 +127,12 @@ class BoxTracker:
                 sightings[i] = self._begin(detections[i])
         del self._tracks[:-TRACKS_AT_MOST]
         return sightings
+
+    def copy(self) -> "BoxTracker":
+        """See `Tracker`."""
+        twin = copy.copy(self)
+        twin._tracks = [track.copy() for track in self._tracks]
+        return twin
 
     def alive(self) -> frozenset[int]:
         """See `Tracker`."""

@@ -35,6 +35,22 @@ class Tracklet:
     classes: dict[str, float] = field(default_factory=dict[str, float])
     """Confidence summed by class."""
 
+    def copy(self) -> "Tracklet":
+        """The same object, followed apart from here on."""
+        return Tracklet(
+            self.number,
+            self.motion.copy(),
+            self.frame,
+            self.at,
+            self.box,
+            self.needed,
+            self.sightings,
+            self.confirmed,
+            self.looks,  # replaced, never changed
+            self.looked,
+            dict(self.classes),
+        )
+
     @property
     def class_name(self) -> str:
         """What it mostly was."""

@@ -1,5 +1,6 @@
 """Zones, stability, clean ids and forgetting, on a tracker that never errs."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,9 @@ class Named:
             self._last[number] = at
             found.append(Sighting(number, confirmed=not box.class_name.startswith("?")))
         return found
+
+    def copy(self) -> "Named":
+        return copy.deepcopy(self)
 
     def alive(self) -> frozenset[int]:
         return frozenset(number for number, last in self._last.items() if self._at - last <= self._keep)
