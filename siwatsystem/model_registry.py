@@ -7,7 +7,9 @@ it meanwhile get the same model or the same error.
 
 import atexit
 import logging
+import math
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,8 @@ from siwatsystem.runtime.digest import digest
 from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
+
+_NOTICED_SEC = 0.1
 
 
 class SharedModel:
@@ -86,9 +90,10 @@ class SharedModel:
         batcher = self._exact if precision == "exact" else self._ensure_fast()
         return batcher.predict(image, min_confidence)
 
-    def ensure_fast(self) -> None:
-        """Load the fast variant if it is not. Raises ModelInvalid where there is none here."""
-        self._ensure_fast()
+    def ensure_fast(self, stop: threading.Event | None = None) -> None:
+        """Load the fast variant if it is not, which takes minutes where an engine is built; `stop` ends
+        that. Raises ModelInvalid where there is none here."""
+        self._ensure_fast(stop)
 
     def close(self) -> None:
         """Close what is loaded; whoever waits for a prediction is told."""
@@ -99,18 +104,42 @@ class SharedModel:
         if fast is not None:
             fast.close()
 
-    def _ensure_fast(self) -> Batcher:
-        with self._fast_lock:
+    def _ensure_fast(self, stop: threading.Event | None = None) -> Batcher:
+        while not self._fast_lock.acquire(timeout=_NOTICED_SEC):
+            if stop is not None and stop.is_set():
+                raise ModelInvalid("closed")
+        try:
             if self._fast is None:
                 if self._closed or not self.fast_available:
                     raise ModelInvalid(f"{self.path.name}: no fast variant can be loaded")
-                self._fast = self._load("fast")
+                self._fast = self._load("fast", stop)
             return self._fast
+        finally:
+            self._fast_lock.release()
 
-    def _load(self, precision: Precision) -> Batcher:
-        backend = auto.load(self.path, self._settings, precision, self._cache_dir, self._stop)
+    def _load(self, precision: Precision, stop: threading.Event | None = None) -> Batcher:
+        either = self._stop if stop is None else _Either(self._stop, stop)
+        backend = auto.load(self.path, self._settings, precision, self._cache_dir, either)
         logger.info("loaded %s (%s, %s, %s)", self.path.name, backend.task, backend.runtime, precision)
         return Batcher(backend, self._settings.batch_wait_ms / 1000, self.path.stem)
+
+
+class _Either(threading.Event):
+    """Set when one of two others is."""
+
+    def __init__(self, one: threading.Event, other: threading.Event) -> None:
+        super().__init__()
+        self._others = one, other
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._others)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As of an event, but noticing only now and then; `timeout` in seconds."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left := deadline - time.monotonic()) > 0:
+            self._others[1].wait(min(left, _NOTICED_SEC))
+        return self.is_set()
 
 
 Shared = SharedModel | SharedEncoder
@@ -194,7 +223,9 @@ class ModelRegistry:
                 (one for one in held if model is None or one.key == (type(model), model.digest)), None
             )
         if chosen is None:
-            logger.warning("model %s was released, but nobody holds it", model_id)
+            # At the end pipelines are closed while the registry is.
+            if not self._stop.is_set():
+                logger.warning("model %s was released, but nobody holds it", model_id)
             return
         self._forget(model_id, chosen)
 
