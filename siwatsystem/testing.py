@@ -63,7 +63,7 @@ class FakeModel:
             raise ModelInvalid("no fast variant")
         return answer if isinstance(answer, Classification | tuple) else answer(image)
 
-    def ensure_fast(self) -> None:
+    def ensure_fast(self, stop: threading.Event | None = None) -> None:
         """The fast variant is always there."""
 
 

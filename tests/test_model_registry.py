@@ -193,6 +193,41 @@ def test_fast_is_loaded_when_it_is_first_used(registry: ModelRegistry, nets: Net
     assert model.predict(picture).probabilities == exact.probabilities
 
 
+def test_loading_fast_ends_when_whoever_asked_gives_up(
+    registry: ModelRegistry, nets: Nets, monkeypatch: pytest.MonkeyPatch
+):
+    model = registry.acquire("a", nets.path("classify.pt"))
+    model.fast_available = True
+    building, load = threading.Event(), auto.load
+
+    def slow(path: Path, settings: RuntimeSettings, precision: str, cache_dir: Path, stop: threading.Event):
+        if precision == "exact":
+            return load(path, settings, precision, cache_dir, stop)
+        building.set()
+        assert stop.wait(60)
+        raise ModelInvalid("closed")
+
+    monkeypatch.setattr(auto, "load", slow)
+    builds, waits = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def ask(stop: threading.Event) -> None:
+        with pytest.raises(ModelInvalid, match="closed"):
+            model.ensure_fast(stop)
+        told.append("builds" if stop is builds else "waits")
+
+    threads = [threading.Thread(target=ask, args=(stop,)) for stop in (builds, waits)]
+    threads[0].start()
+    assert building.wait(60)
+    threads[1].start()
+    for stop, thread in ((waits, threads[1]), (builds, threads[0])):
+        assert thread.is_alive()
+        stop.set()
+        thread.join(60)
+    assert told == ["waits", "builds"]
+    assert not model.fast_loaded
+
+
 def test_the_fixed_names_work_on_one_process_wide_registry(nets: Nets, cache: Path):
     registry = ModelRegistry(SETTINGS, cache)
     model_registry.set_default_registry(registry)

@@ -131,7 +131,7 @@ class Gate:
 
     def _judge(self, pictures: list[View]) -> tuple[bool, str]:
         for model in self._pipeline.models.values():
-            model.ensure_fast()
+            model.ensure_fast(self._closed)
         root = self._pipeline.spec.pipeline
         inputs = {node.model_id: self._kept.pop(node.model_id, []) for node in root.walk()}
         for picture in pictures:

@@ -31,14 +31,14 @@ def export_engine(weights: Path, folder: Path) -> None:
     from siwatsystem.runtime.weights import load_checkpoint
 
     _, metadata = load_checkpoint(weights)
-    onnx = half_onnx(weights, folder, metadata, "cuda:0")
-    engine = build(onnx, metadata)
+    engine = build(half_onnx(weights, folder, metadata), metadata)
     (folder / ENGINE).write_bytes(header(metadata) + engine)
     (folder / "metadata.json").write_text(metadata.to_json(), encoding="utf-8")
 
 
-def half_onnx(weights: Path, folder: Path, metadata: Metadata, device: str) -> Path:
-    """The ONNX model of `weights` in half precision, of any batch and size, below `folder`."""
+def half_onnx(weights: Path, folder: Path, metadata: Metadata) -> Path:
+    """The ONNX model of `weights`, below `folder`: any batch and size, pictures and results in float32,
+    computed in half precision where that is safe (not where sizes are scaled or counted)."""
     from ultralytics import YOLO
 
     # The exporter writes beside the weights, under a name that it makes from theirs.
@@ -53,7 +53,7 @@ def half_onnx(weights: Path, folder: Path, metadata: Metadata, device: str) -> P
             dynamic=True,
             simplify=False,
             imgsz=list(metadata.input_size),
-            device=device,
+            device="cpu",
             verbose=False,
         )
     return Path(made)
