@@ -23,6 +23,7 @@ SETTLED = 3
 """Results of each camera before a side counts as open: the first calls warm it up."""
 OPEN_SEC = 90.0
 CLOSE_SEC = 15.0
+LOOPBACK = ("", "127.0.0.1", "::1", "localhost", "None")
 Said = Callable[[int], None]
 
 
@@ -85,10 +86,30 @@ class Served:
             self._failure = f"{type(error).__name__}: {error}"
 
 
+def confine() -> None:
+    """Refuse what Python code of this process wants to send anywhere but to this machine."""
+    # OpenVINO reports home when it is imported, unless this cannot be.
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo":
+            host: Any = arguments[0]
+        elif event in ("socket.connect", "socket.sendto"):
+            host = arguments[1][0] if isinstance(arguments[1], tuple) else ""
+        else:
+            return
+        if str(host) not in LOOPBACK:
+            print(f"refused: {event} {host}", file=sys.stderr)
+            raise PermissionError(f"{event}: a bench talks to this machine alone")
+
+    sys.addaudithook(refuse)
+
+
 def serve(load: Callable[[], Side]) -> None:
     """Load a side and answer until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    confine()
     side = load()
     print(json.dumps({"ready": side.about}), file=answers)
     served = Served(side)

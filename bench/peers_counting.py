@@ -12,6 +12,8 @@ class Window:
     results: Sequence[int]
     seconds: float
     cpu: float
+    elsewhere: float = 0.0
+    """Cores that everybody else kept busy, the cameras among them: on an idle machine next to none."""
 
     @property
     def rate(self) -> float:
@@ -33,6 +35,7 @@ class Window:
             "seconds": round(self.seconds, 2),
             "rate": round(self.rate, 2),
             "cpu_ms_a_result": None if self.cpu_ms is None else round(self.cpu_ms, 1),
+            "cores_elsewhere": round(self.elsewhere, 2),
         }
 
 
@@ -44,6 +47,14 @@ def counted(times: Sequence[float], began: float, ended: float) -> int:
 def by_subscription(metrics: Mapping[str, float], series: str, label: str, names: Sequence[str]) -> list[int]:
     """The samples of a counter for `names`, 0 where it has none yet; `metrics` as `Worker.metrics`."""
     return [int(metrics.get(f'{series}{{{label}="{name}"}}', 0)) for name in names]
+
+
+def ratios(ours: Sequence[Window], theirs: Sequence[Window]) -> list[float]:
+    """Our rate as a multiple of theirs, by repetition. Raises ValueError where they had no results: of
+    that nothing can be said."""
+    if any(window.rate == 0 for window in theirs):
+        raise ValueError("a side gave no result in a whole window: the windows are too short here")
+    return [own.rate / other.rate for own, other in zip(ours, theirs, strict=True)]
 
 
 def kept(before: Window, after: Window, cameras: Sequence[int]) -> float:

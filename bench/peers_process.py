@@ -29,9 +29,42 @@ SILENT = {
     "YOLO_VERBOSE": "false",
     "YOLO_CONFIG_DIR": str(FOLDER / "ultralytics"),
     "TELEMETRY_OPT_OUT": "True",
+    "OFFLINE_MODE": "True",
+    "ORT_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
 }
+
+
+class Stretch:
+    """A stretch of time: how long it was, and the processor time of one process and of all others in it."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self.began = self.ended = 0.0
+        self._own = self._all = 0.0
+
+    def __enter__(self) -> "Stretch":
+        self._own, self._all, self.began = -self._own_seconds(), -self._all_seconds(), time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.monotonic()
+        self._own += self._own_seconds()
+        self._all += self._all_seconds()
+
+    def window(self, results: Sequence[int]) -> Window:
+        seconds = self.ended - self.began
+        return Window(results, seconds, self._own, max(0.0, self._all - self._own) / seconds)
+
+    def _own_seconds(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    @staticmethod
+    def _all_seconds() -> float:
+        times = psutil.cpu_times()
+        return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
 
 
 class Peer:
@@ -65,19 +98,14 @@ class Peer:
 
     def watch(self, seconds: float) -> Window:
         """Count what comes in the next `seconds`."""
-        cpu, began = self.cpu_seconds(), time.monotonic()
-        time.sleep(seconds)
-        cpu, ended = self.cpu_seconds() - cpu, time.monotonic()
+        with Stretch(self.os) as stretch:
+            time.sleep(seconds)
         times: list[list[float]] = self._ask({"do": "take"})["times"]
-        return Window([counted(own, began, ended) for own in times], ended - began, cpu)
+        return stretch.window([counted(own, stretch.began, stretch.ended) for own in times])
 
     def close(self) -> bool:
         """Let go of the cameras. Returns whether it could within a few seconds."""
         return bool(self._ask({"do": "close"})["closed"])
-
-    def cpu_seconds(self) -> float:
-        times = self.os.cpu_times()
-        return times.user + times.system
 
     def stop(self) -> None:
         for pipe in (self._child.stdin, self._child.stdout):
@@ -101,7 +129,8 @@ class Peer:
         assert self._child.stdout is not None
         ready, _, _ = select.select([self._child.stdout], [], [], seconds)
         line = self._child.stdout.readline() if ready else b""
-        answer: dict[str, Any] = json.loads(line) if line else {"error": f"no answer in {seconds:g} s"}
+        silent = "it has ended" if ready else f"no answer within {seconds:g} s"
+        answer: dict[str, Any] = json.loads(line) if line else {"error": silent}
         if "error" in answer:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"{self._log.stem}: {answer['error']}\n{tail}")

@@ -8,21 +8,19 @@ ways to export for many cameras, this and `dynamic=True`, the faster one here. `
 Frames and what is done with them are left to it: nobody looks at a `Results`, nothing is saved or drawn.
 """
 
-import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from bench.peers_child import Said, serve
+from bench.peers_export import exported
 from bench.peers_process import FOLDER
 
 MIN_CONFIDENCE = 0.5
-Runtime = Literal["openvino", "torch"]
 
 
 class Ultralytics:
@@ -63,25 +61,6 @@ class Ultralytics:
             streams.unlink()
 
 
-def exported(weights: Path, batch: int, dynamic: bool) -> Path:
-    """The folder of its OpenVINO export, made once for these weights and this way."""
-    from ultralytics import YOLO, __version__
-
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    way = "dynamic" if dynamic else f"batch{batch}"
-    folder = FOLDER / f"{digest}-{__version__}-{way}"
-    made = folder / "weights_openvino_model"
-    if not (made / "weights.xml").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh = FOLDER / f".{folder.name}-{os.getpid()}"
-        fresh.mkdir(parents=True)
-        shutil.copyfile(weights, fresh / "weights.pt")
-        kind: dict[str, Any] = {"dynamic": True} if dynamic else {"imgsz": [384, 640], "batch": batch}
-        YOLO(str(fresh / "weights.pt")).export(format="openvino", device="cpu", verbose=False, **kind)
-        fresh.rename(folder)
-    return made
-
-
 def at_precision(precision: str) -> None:
     """Have OpenVINO compile at `precision`: left to itself it takes bf16 where the processor can."""
     import openvino
@@ -108,7 +87,8 @@ def main(
             at_precision(precision)
         way = "dynamic" if dynamic else "batch"
         about = {"runtime": "openvino", "batch": batch, "export": way, "input": [384, 640]}
-        model = exported(weights, batch, dynamic)
+        options: dict[str, Any] = {"dynamic": True} if dynamic else {"imgsz": [384, 640], "batch": batch}
+        model = exported(weights, "openvino", **options)
         return Ultralytics(model, 640 if dynamic else [384, 640], about)
 
     serve(load)

@@ -1,12 +1,17 @@
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import peers_child
 from bench.peers_child import Said, Served
-from bench.peers_counting import Window, by_subscription, counted, kept
+from bench.peers_counting import Window, by_subscription, counted, kept, ratios
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_counts_what_lies_in_the_window_its_end_left_out() -> None:
@@ -28,9 +33,28 @@ def test_kept_is_by_rate_and_of_those_cameras_alone() -> None:
         kept(Window([0, 9], 1.0, 0.0), live, [0])
 
 
+def test_ratios_are_by_repetition_and_not_of_nothing() -> None:
+    ours, theirs = [Window([30], 1.0, 0.0), Window([20], 2.0, 0.0)], [Window([10], 1.0, 0.0)] * 2
+    assert ratios(ours, theirs) == [3.0, 1.0]
+    with pytest.raises(ValueError, match="too short"):
+        ratios(ours, [theirs[0], Window([0], 5.0, 0.0)])
+
+
 def test_a_subscription_without_a_sample_has_none() -> None:
     metrics = {'done_total{subscription="a;1"}': 7.0, 'done_total{subscription="b;1"}': 9.0, "other": 1.0}
     assert by_subscription(metrics, "done_total", "subscription", ["a;1", "c;1"]) == [7, 0]
+
+
+def test_a_confined_process_reaches_this_machine_alone() -> None:
+    code = "from bench.peers_child import confine; confine(); import socket\n"
+    near = "s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())\n"
+    far = "socket.getaddrinfo('example.invalid', 80)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code + near + far], capture_output=True, text=True, cwd=ROOT
+    )
+    assert "refused: socket.getaddrinfo example.invalid" in ended.stderr
+    assert "127.0.0.1" not in ended.stderr
+    assert ended.returncode == 1
 
 
 class Ticking:
