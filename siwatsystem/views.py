@@ -1,10 +1,13 @@
 """What models and actions look at: a frame, a part of it, a part brought to a size."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from siwatsystem.frames import Crop, Frame, Image, Size, clip_crop
+
+T = TypeVar("T")
 
 
 class View:
@@ -65,6 +68,10 @@ class View:
     def cheapest(self) -> Image:
         """Its pixels by whichever way costs less now: for what nobody compares, such as saved images."""
         return self.image if self._frame.converted else self.sampled()
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` gave for `key` on this part of this frame; see `Frame.once`."""
+        return self._frame.once((self._box, self._size, key), make)
 
     def part(self, box: Crop) -> "View":
         """The part inside `box`, in pixels of this view, which must not be stretched."""

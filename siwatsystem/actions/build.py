@@ -2,16 +2,16 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from siwatsystem.actions import templates
 from siwatsystem.actions.base import Job
-from siwatsystem.actions.spec import Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.spec import PictureFormat, Publish, SaveImage, UpdateCombined
 from siwatsystem.frames import Image, encode_jpeg, encode_png
 
 log = logging.getLogger(__name__)
@@ -21,38 +21,47 @@ COMPLETED = ("display_id", "session_id", "timestamp", "image_key")
 """Keys that a published JSON object gets from the context where it lacks them, beside `event`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that is encoded when the outbox writes it."""
+    """A picture (BGR) that is encoded when the outbox first writes it, once for all jobs that save it."""
 
-    image: Image
-    format: str
-    quality: int
+    __slots__ = ("_data", "_lock", "format", "image", "nbytes", "quality")
 
-    @property
-    def nbytes(self) -> int:
-        return self.image.nbytes
+    def __init__(self, image: Image, format: PictureFormat, quality: int) -> None:
+        # A view would keep the whole frame alive for as long as the picture waits to be written.
+        view = isinstance(image.base, np.ndarray) and image.base.nbytes > image.nbytes
+        self.image: Image | None = image.copy() if view else image
+        self._data = b""
+        self._lock = threading.Lock()
+        self.format = format
+        self.quality = quality
+        self.nbytes = image.nbytes
 
     def __call__(self) -> bytes:
-        return encode_png(self.image) if self.format == "png" else encode_jpeg(self.image, self.quality)
+        """The encoded picture. Raises ValueError where it cannot be encoded."""
+        with self._lock:
+            if self.image is not None:
+                self._data = self._encoded(self.image)
+                self.image = None
+            return self._data
+
+    def _encoded(self, image: Image) -> bytes:
+        return encode_png(image) if self.format == "png" else encode_jpeg(image, self.quality)
 
 
 def save_image_job(
-    action: SaveImage, context: Context, image: Image, target: str, now: float | None = None
+    action: SaveImage, context: Context, picture: Picture, target: str, now: float | None = None
 ) -> Job:
-    """The job that stores `image` (BGR, the region or the frame); its key is `payload["key"]`.
+    """The job that stores `picture` (the region or the frame); its key is `payload["key"]`.
 
     `now` (Unix time) is when `expire_seconds` begins to count. Names without a value render as
     nothing.
     """
-    # A view would keep the whole frame alive for as long as the event waits to be written.
-    own = image.copy() if isinstance(image.base, np.ndarray) and image.base.nbytes > image.nbytes else image
     start = time.time() if now is None else now
     return Job(
         kind="redis_save_image",
         target=target,
         payload={"key": templates.render(action.key, _Lenient(context))},
-        blob=Picture(own, action.format, action.quality),
+        blob=picture,
         expires_at=None if action.expire_seconds is None else start + action.expire_seconds,
     )
 

@@ -23,6 +23,7 @@ def _table(name: str) -> str:
     return name
 
 
+PictureFormat = Literal["jpeg", "png"]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 TableName = Annotated[str, AfterValidator(_table)]
 
@@ -43,7 +44,7 @@ class SaveImage(ActionModel):
     type: Literal["redis_save_image"]
     key: Annotated[str, Field(min_length=1)]
     region: str | None = None
-    format: Literal["jpeg", "png"] = "jpeg"
+    format: PictureFormat = "jpeg"
     quality: Annotated[int, Field(ge=1, le=100)] = 90
     expire_seconds: Annotated[float, Field(gt=0, le=10 * 365 * 86400)] | None = None
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from siwatsystem.actions import templates
 from siwatsystem.actions.base import Job
-from siwatsystem.actions.build import initial_record_job, publish_job, save_image_job, update_job
+from siwatsystem.actions.build import Picture, initial_record_job, publish_job, save_image_job, update_job
 from siwatsystem.actions.spec import Publish, SaveImage, UpdateCombined
 from siwatsystem.detections import Detection
-from siwatsystem.frames import Image
 from siwatsystem.pipeline.crops import crop_box
 from siwatsystem.pipeline.events import BranchResult, EventContext
+from siwatsystem.pipeline.memo import PredictionMemo
 from siwatsystem.pipeline.regions import Regions, find
 from siwatsystem.pipeline.spec import Node
 from siwatsystem.pipeline.subjects import Owner, Subject
@@ -138,7 +138,10 @@ class Actor:
         if before is not None and before[0] == votes:
             return []
         job = update_job(action, context, self._targets["postgresql"])
-        if job is None or (before is not None and before[1] == job.payload):
+        if job is None:
+            return []
+        if subject is not None and before is not None and before[1] == job.payload:
+            subject.written[place] = (votes, before[1])
             return []
         if subject is not None:
             subject.written[place] = (votes, job.payload)
@@ -168,10 +171,13 @@ class Actor:
             subject.names["image_key"] = job.payload["key"]
         return job
 
-    def _picture(self, action: SaveImage, regions: Regions) -> Image:
+    def _picture(self, action: SaveImage, regions: Regions) -> Picture:
+        """The region, else the whole; one picture for all subscriptions of the frame that save the same."""
         region = None if action.region is None else find(regions, action.region)
         box = None if region is None else crop_box(region, self._view.shape)
-        return (self._view if box is None else self._view.part(box)).cheapest
+        view = self._view if box is None else self._view.part(box)
+        form = action.format, action.quality
+        return view.once("pictures", PredictionMemo).get(form, lambda: Picture(view.cheapest, *form))
 
 
 def _acted_once(owner: Owner | None) -> Subject | None:

@@ -41,19 +41,23 @@ def update(**changes: object) -> UpdateCombined:
 def test_an_image_is_encoded_later_from_a_copy_of_its_part() -> None:
     action = SaveImage(type="redis_save_image", key="inference:{display_id}:{missing}", expire_seconds=600)
     region = PICTURE[10:40, 10:50]
-    job = build.save_image_job(action, CONTEXT, region, "redis:x", now=1000.0)
+    picture = build.Picture(region, action.format, action.quality)
+    job = build.save_image_job(action, CONTEXT, picture, "redis:x", now=1000.0)
     assert job.payload == {"key": "inference:display-001:"}
     assert job.expires_at == 1600
-    assert callable(job.blob)
-    assert job.blob.nbytes == region.nbytes
-    assert job.blob.image.base is None
-    decoded = cv2.imdecode(np.frombuffer(job.blob(), np.uint8), cv2.IMREAD_COLOR)
+    assert job.blob is picture
+    assert picture.nbytes == region.nbytes
+    assert picture.image is not None
+    assert picture.image.base is None
+    decoded = cv2.imdecode(np.frombuffer(picture(), np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == region.shape
+    assert picture.image is None
+    assert picture.nbytes == region.nbytes
 
 
 def test_a_png_is_exact() -> None:
     action = SaveImage(type="redis_save_image", key="k", format="png")
-    job = build.save_image_job(action, CONTEXT, PICTURE, "redis:x")
+    job = build.save_image_job(action, CONTEXT, build.Picture(PICTURE, "png", 90), "redis:x")
     assert callable(job.blob)
     assert np.array_equal(cv2.imdecode(np.frombuffer(job.blob(), np.uint8), cv2.IMREAD_COLOR), PICTURE)
     assert job.expires_at is None
