@@ -59,6 +59,7 @@ bench-quality: setup
 	$(BIN)/python -m bench.accuracy
 	$(BIN)/python -m bench.accuracy --precision fast
 	$(BIN)/python -m bench.tracking
+	$(BIN)/python -m bench.sampling
 
 # On a machine with an NVIDIA GPU.
 bench-gpu: setup
