@@ -17,6 +17,12 @@ FRAME_AGE = Histogram(
 )
 RECONNECTS = Counter("siwat_source_reconnects", "Times a source was opened again", ["source"])
 DECODE_ERRORS = Counter("siwat_source_decode_errors", "Packets that could not be decoded", ["source"])
+PACKETS_RECEIVED = Counter("siwat_source_packets", "Video packets received from a source", ["source"])
+FRAMES_DECODED = Counter(
+    "siwat_source_frames_decoded", "Frames decoded of a source; fewer where only some are needed", ["source"]
+)
+OF_SOURCES = (FRAMES_CAPTURED, RECONNECTS, DECODE_ERRORS, PACKETS_RECEIVED, FRAMES_DECODED)
+"""Instruments whose only label is a source: their series end with it."""
 NODE_SECONDS = Histogram(
     "siwat_node_seconds",
     "Time a pipeline node took for one picture",

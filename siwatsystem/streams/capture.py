@@ -145,7 +145,10 @@ class Capture:
     def _open(self) -> Reader:
         settings = self._settings.streams
         address = parse_address(self.source.spec.url, settings)
-        return self._opener(Opening(self.source.spec, address, settings, self._cutoff))
+        # However rarely frames are analysed, they have to come more often than they become stale.
+        interval = min(self._settings.analysis_interval_sec, self.source.stale_after_sec / 4)
+        source = self.source
+        return self._opener(Opening(source.spec, address, settings, self._cutoff, interval, source.decoding))
 
     def _read(self, reader: Reader) -> None:
         while self._cutoff.reason is None:

@@ -1,6 +1,8 @@
-"""Pictures out of an FFmpeg container: every packet decoded, conversion left to whoever looks."""
+"""Pictures out of an FFmpeg container: of the packets that are needed, conversion left to whoever looks."""
 
+import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import av.error
 import av.packet
 from av.container import InputContainer
 from av.stream import Discard
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from siwatsystem import metrics
@@ -17,9 +19,16 @@ from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUn
 from siwatsystem.streams.containers import METADATA_ERRORS
 from siwatsystem.streams.conversion import Decoded
 from siwatsystem.streams.cutoff import Cutoff
+from siwatsystem.streams.group import Group
 from siwatsystem.streams.interrupt import interruptible
+from siwatsystem.streams.policy import DecodePolicy, Step
 from siwatsystem.streams.reader import Opening, Picture
 
+log = logging.getLogger(__name__)
+
+_REORDERED = 20
+"""Keyframes that a decoder may hold back, where every picture is one."""
+_IN_WORDS = {"all": "every frame", "keyframes": "keyframes alone"}
 _PROBE = {"probesize": "1000000", "analyzeduration": "1000000"}
 
 
@@ -63,12 +72,29 @@ class Decoder:
         # Frame threads would add a frame of delay each; slices add none.
         self.stream.thread_type = "SLICE"
         self.stream.codec_context.thread_count = 2
+        base = self.stream.time_base
+        self._base = None if base is None else float(base)
+        self.skipped_to: float | None = None
+        """Time stamp (seconds) of the newest packet where it was not decoded, else None."""
         self._container = container
         self._cutoff = opening.cutoff
         self._timeout = opening.settings.read_timeout_sec
-        self._errors = metrics.DECODE_ERRORS.labels(opening.spec.label)
+        label = opening.spec.label
+        self._errors = metrics.DECODE_ERRORS.labels(label)
+        self._received = metrics.PACKETS_RECEIVED.labels(label)
+        self._decoded = metrics.FRAMES_DECODED.labels(label)
         self._packets = self._demux()
+        self._policy = DecodePolicy(opening.settings.decode, opening.interval_sec)
+        self._decoding = opening.decoding
+        self._label = label
+        self._group = Group()
+        self._keys: deque[int | None] = deque(maxlen=_REORDERED)
+        """Time stamps of the newest packets that are called keyframes."""
         self._damaged = False
+        self._headless = False
+        """Whether the decoder lacks the keyframe of the packets that come: what is predicted from pictures
+        that were not decoded is wrong, and not marked as such."""
+        self._tell()
 
     def read(self) -> Picture | None:
         """The next picture; None when a packet gave none. Raises StreamError when the stream ends."""
@@ -91,11 +117,16 @@ class Decoder:
         except av.error.FFmpegError as error:
             raise stream_error(error, self._cutoff) from None
         captured_at, monotonic = time.time(), time.monotonic()
+        self.skipped_to = None
         if packet.size == 0:
             return None
-        # Policies that skip packets nobody needs belong here.
-        frame = self._decode(packet)
+        self._received.inc()
+        frame = self._take(packet, monotonic)
         return None if frame is None else (frame, captured_at, monotonic)
+
+    def seconds(self, pts: int | None) -> float | None:
+        """A time stamp of the stream in seconds."""
+        return None if pts is None or self._base is None else pts * self._base
 
     def rewind(self) -> None:
         """Begin a file again."""
@@ -104,6 +135,7 @@ class Decoder:
         except av.error.FFmpegError as error:
             raise stream_error(error, self._cutoff) from None
         self.stream.codec_context.flush_buffers()
+        self._group.clear()
         self._packets = self._demux()
 
     def close(self) -> None:
@@ -113,29 +145,104 @@ class Decoder:
     def _demux(self) -> "Iterator[VideoPacket]":
         return iter(self._container.demux(self.stream))
 
-    def _decode(self, packet: "VideoPacket") -> VideoFrame | None:
-        """The newest whole picture in `packet`.
+    def _take(self, packet: "VideoPacket", monotonic: float) -> VideoFrame | None:
+        """The newest whole picture that `packet` gives, if its policy has it decoded."""
+        key = packet.is_keyframe
+        step = self._policy.packet(key, monotonic, self.seconds(packet.pts))
+        if key:
+            self._keys.append(packet.pts)
+            self._tell()
+        match step:
+            case Step.FEED:
+                self._headless = self._headless and not key
+                return None if self._headless else self._newest(self._feed(packet))
+            case Step.ALONE:
+                self._keep(packet)
+                return self._alone(packet)
+            case Step.SKIP:
+                self._keep(packet)
+                self.skipped_to = self.seconds(packet.pts)
+                return None
+            case Step.CATCH_UP:
+                self._tell()
+                return self._catch_up(packet)
 
-        After an error nothing counts before the next keyframe: what is predicted from a damaged
-        picture looks whole and shows what was never there.
-        """
+    def _keep(self, packet: "VideoPacket") -> None:
+        if self._policy.mode == "auto":
+            self._group.add(packet)
+
+    def _alone(self, packet: "VideoPacket") -> VideoFrame | None:
+        """The picture of a keyframe, for which a decoder that reorders would await further packets."""
+        context = self.stream.codec_context
+        context.flush_buffers()
+        frames = self._feed(packet)
+        if not frames:
+            frames = self._feed(None)
+            context.flush_buffers()
+        frame = self._newest([frame for frame in frames if _is_key(frame)])
+        if frame is None:
+            self._policy.broken_keyframe()
+            self._headless = True
+            self._tell()
+        return frame
+
+    def _catch_up(self, packet: "VideoPacket") -> VideoFrame | None:
+        """Decode all since the newest keyframe: what was skipped is needed after all."""
+        self._keep(packet)
+        packets = self._group.take()
+        self.stream.codec_context.flush_buffers()
+        self._headless = not packets
+        newest: VideoFrame | None = None
+        for one in packets:
+            newest = self._newest(self._feed(one)) or newest
+        return newest
+
+    def _feed(self, packet: "VideoPacket | None") -> list[VideoFrame]:
+        """All pictures that come out for it; after None, all that were held back."""
         try:
             frames = self.stream.codec_context.decode(packet)
         except av.error.FFmpegError:
             self._damage()
-            return None
+            return []
+        self._decoded.inc(len(frames))
+        return frames
+
+    def _newest(self, frames: list[VideoFrame]) -> VideoFrame | None:
+        """The last whole picture of `frames`.
+
+        After an error nothing counts before the next keyframe: what is predicted from a damaged
+        picture looks whole and shows what was never there.
+        """
         newest: VideoFrame | None = None
         for frame in frames:
             if frame.is_corrupt:
                 self._damage()
-            elif frame.key_frame or not self._damaged:
+                continue
+            if _is_key(frame):
                 self._damaged = False
+                if frame.pts in self._keys:
+                    self._policy.whole_keyframe()
+            if not self._damaged:
                 newest = frame
         return newest
+
+    def _tell(self) -> None:
+        """Let others know what is in force."""
+        decoding, policy = self._decoding, self._policy
+        decoding.keyframe_sec = policy.keyframe_sec
+        if decoding.policy != policy.in_force:
+            decoding.policy = policy.in_force
+            log.info("%s: decoding %s", self._label, _IN_WORDS[policy.in_force])
 
     def _damage(self) -> None:
         self._damaged = True
         self._errors.inc()
+
+
+def _is_key(frame: VideoFrame) -> bool:
+    """Whether the picture needs no other one. Where pictures are refreshed bit by bit, packets are called
+    keyframes whose pictures are predicted."""
+    return bool(frame.key_frame) and frame.pict_type not in (PictureType.P, PictureType.B)
 
 
 def stream_error(error: av.error.FFmpegError, cutoff: Cutoff) -> StreamError:

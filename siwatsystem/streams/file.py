@@ -28,9 +28,11 @@ class FileReader:
             self._decoder.rewind()
             return None
         if found is None:
+            if self._decoder.skipped_to is not None:
+                self._wait_for(self._decoder.skipped_to)
             return None
         frame = found[0]
-        self._wait_for(frame.time or 0.0)
+        self._wait_for(self._decoder.seconds(frame.pts) or 0.0)
         return Picture(Decoded(frame), time.time(), time.monotonic())
 
     def close(self) -> None:

@@ -138,12 +138,13 @@ class SourcePool:
             self._ending.remove(capture)
             label = capture.source.spec.label
             if label not in live:
-                for instrument in (metrics.FRAMES_CAPTURED, metrics.RECONNECTS, metrics.DECODE_ERRORS):
+                for instrument in metrics.OF_SOURCES:
                     instrument.remove(label)
 
 
 def _described(source: Source, users: int) -> dict[str, Any]:
-    frame, error = source.latest, source.error
+    frame, error, decoding = source.latest, source.error, source.decoding
+    keyframe_sec = decoding.keyframe_sec
     return {
         "source": source.spec.label,
         "url": source.spec.redacted,
@@ -151,6 +152,9 @@ def _described(source: Source, users: int) -> dict[str, Any]:
         "online": source.online,
         "frames": source.frames,
         "reconnects": source.reconnects,
+        "decode": decoding.policy,
+        "device": decoding.device,
+        "keyframeSec": None if keyframe_sec is None else round(keyframe_sec, 3),
         "ageSec": None if frame is None else round(time.monotonic() - frame.monotonic, 3),
         "error": None if error is None else {"code": error.code, "message": error.message},
     }

@@ -1,13 +1,14 @@
 """What every kind of camera offers to the capture thread."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from siwatsystem.config import StreamSettings
 from siwatsystem.frames import Image, Undeveloped
 from siwatsystem.streams.address import Address
 from siwatsystem.streams.cutoff import Cutoff
+from siwatsystem.streams.policy import InForce
 from siwatsystem.streams.spec import SourceSpec
 
 
@@ -19,6 +20,17 @@ class Picture:
     captured_at: float
     """Seconds since 1970."""
     monotonic: float
+
+
+@dataclass(slots=True)
+class Decoding:
+    """How a source is decoded at the moment: set by its reader's thread, read by any."""
+
+    policy: InForce = "all"
+    """Which packets are decoded."""
+    keyframe_sec: float | None = None
+    """Seconds between the newest two keyframes; None before there were two."""
+    device: str = "cpu"
 
 
 class Reader(Protocol):
@@ -41,6 +53,10 @@ class Opening:
     address: Address
     settings: StreamSettings
     cutoff: Cutoff
+    interval_sec: float
+    """How often a frame is needed."""
+    decoding: Decoding = field(default_factory=Decoding)
+    """Where the reader tells how it decodes."""
 
 
 Opener = Callable[[Opening], Reader]

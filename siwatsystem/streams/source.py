@@ -10,7 +10,7 @@ from siwatsystem.config import Settings
 from siwatsystem.errors import StreamError, StreamLost, StreamUnreachable
 from siwatsystem.frames import Frame
 from siwatsystem.streams.latest import Latest
-from siwatsystem.streams.reader import Picture
+from siwatsystem.streams.reader import Decoding, Picture
 from siwatsystem.streams.spec import SourceSpec
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class Source:
         """Frames delivered since the source was acquired."""
         self.reconnects = 0
         """Attempts after the first one."""
+        self.decoding = Decoding()
+        """How it is decoded at the moment."""
         interval = (spec.snapshot_interval_ms or 0) / 1000
         self.stale_after_sec = max(settings.stale_after_sec, 3 * interval)
         self.retry: Callable[[], None] = lambda: None
