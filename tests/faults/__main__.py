@@ -1,0 +1,76 @@
+"""Every promise at its full length, and the table of docs/reliability.md made of what was measured.
+
+    python -m tests.faults [--only NAME …] [--short]
+
+A promise that is not kept is shown as such, and the status is 1.
+"""
+
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tests.faults.promise import Figure, Length, Promise
+from tests.faults.promises import PROMISES
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+KEPT = Path(__file__).parent / "measured.json"
+BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
+
+
+def play(promise: Promise, length: Length) -> tuple[list[Figure], str]:
+    """What was measured, and why it could not be (else empty)."""
+    with tempfile.TemporaryDirectory(prefix="siwat-fault-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # the embedded servers' own user must get in
+        try:
+            return list(promise.play(Path(folder), length)), ""
+        except Exception as error:
+            traceback.print_exc()
+            return [], f"{type(error).__name__}: {error}"
+
+
+def table(measured: dict[str, list[str]]) -> str:
+    """Fault, how it is made, promise, measured."""
+    lines = ["| fault | how it is made | promise | measured |", "|---|---|---|---|"]
+    for promise in PROMISES:
+        if promise.name in measured:
+            figures = "; ".join(measured[promise.name])
+            lines.append(f"| {promise.fault} | {promise.made_by} | {promise.promise} | {figures} |")
+    return "\n".join(lines)
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Names of promises; all of them")] = None,
+    short: Annotated[bool, typer.Option("--short", help="As the tests do; writes nothing")] = False,
+) -> None:
+    """Measure and write."""
+    measured: dict[str, list[str]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    broken: list[str] = []
+    for promise in PROMISES:
+        if only and promise.name not in only:
+            continue
+        began = time.monotonic()
+        figures, failure = play(promise, Length(short))
+        if failure or not all(figure.kept for figure in figures):
+            broken.append(promise.name)
+        told = [f"{figure}{'' if figure.kept else ' **broken**'}" for figure in figures] or [failure]
+        print(f"{promise.name}: {'; '.join(told)} ({time.monotonic() - began:.0f} s)", flush=True)
+        measured[promise.name] = told
+    if not short:
+        KEPT.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{BEGIN}\n{table(measured)}\n{END}{after}", encoding="utf-8")
+    if broken:
+        print(f"broken: {', '.join(broken)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

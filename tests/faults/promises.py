@@ -1,0 +1,5 @@
+"""All promises, in the order of the page."""
+
+from tests.faults.promise import Promise
+
+PROMISES: tuple[Promise, ...] = ()

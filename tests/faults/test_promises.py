@@ -1,0 +1,24 @@
+"""Every promise in its short form."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.promise import Figure, Length, Promise
+from tests.faults.promises import PROMISES
+from tests.servers import open_folder
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
+def test_it_is_kept(promise: Promise):
+    with open_folder() as folder:
+        figures = promise.play(Path(folder), Length(short=True))
+    assert figures
+    assert [str(figure) for figure in figures if not figure.kept] == []
+
+
+def test_a_broken_promise_is_noticed():
+    assert not Figure("told", 11.0, 10.0, "s").kept
+    assert not Figure("frames", 9.0, 10.0, least=True).kept
+    assert Figure("frames", 10.0, 10.0, least=True).kept
