@@ -3,8 +3,12 @@
 The network takes the padded picture as it is (8 bits, BGR, height × width × channels); colour order
 and scaling are part of the graph. Networks of any input size are compiled anew for the first few
 sizes that come (a compiled size is up to 1.6 times as fast as an open one), and once for all others.
+
+Each is compiled for one call on all cores, and, when several calls are first under way at a time, for
+as many calls on fewer cores each (see `underway`).
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +22,26 @@ from siwatsystem.runtime.detect import Detect
 from siwatsystem.runtime.metadata import Described, Metadata, Triple
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
+from siwatsystem.runtime.underway import Underway, cores_of_process, share_for, shares
+
+log = logging.getLogger(__name__)
 
 MAX_COMPILED_SIZES = 4
 _ANY_SIZE = (-1, -1)
 _USUAL_PICTURE = 1080, 1920
 
+_Key = tuple[tuple[int, int], int]
+"""Input size and number of streams that a network is compiled for."""
+
+UNDERWAY = Underway()
+"""Calls of all models: they share one processor."""
+
 
 class OpenVINOBackend(Described):
-    """One network on this machine's processor. `infer` may be called by two threads at a time."""
+    """One network on this machine's processor. `infer` may be called by a thread per core at a time."""
 
     runtime = "openvino"
     batch_size = 1
-    # With two calls under way one prepares and reads its picture while the other computes.
-    concurrency = 2
 
     def __init__(
         self, model: Path, metadata: Metadata, settings: RuntimeSettings, precision: Precision = "exact"
@@ -41,18 +52,29 @@ class OpenVINOBackend(Described):
 
         self.metadata = metadata
         self.precision: Precision = precision
-        self._model = model
+        self.file = model
         self._core = openvino.Core()
         self._config = configuration(settings, precision)
+        cores = settings.threads or cores_of_process()
+        # At least two, so that one prepares and reads its picture while the other computes.
+        self.concurrency = max(2, cores)
+        self._shares = shares(cores)
         self._task = task_of(metadata)
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[int, int], Any] = {}
-        self._idle: dict[tuple[int, int], list[Any]] = {}
+        self._compiled: dict[_Key, Any] = {}
+        self._compiling: set[_Key] = set()
+        self._idle: dict[_Key, list[Any]] = {}
         self._compile_first()
 
     def infer(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """A prediction per picture. Raises RuntimeError where OpenVINO fails."""
         return [self._infer(picture) for picture in pictures]
+
+    @property
+    def shares(self) -> set[int]:
+        """Into how many shares of the cores its calls have been divided so far."""
+        with self._lock:
+            return {streams for _, streams in self._compiled}
 
     def close(self) -> None:
         with self._lock:
@@ -61,42 +83,72 @@ class OpenVINOBackend(Described):
 
     def _infer(self, picture: Picture) -> Prediction:
         tensor, box = self._task.prepare(picture.image)
-        size, request = self._request(tensor.shape[:2])
-        try:
-            outputs = request.infer({0: tensor[None]}, share_inputs=True, share_outputs=True)
-            return self._task.finish(outputs[0][0], box, picture.min_confidence)
-        finally:
-            with self._lock:
-                self._idle.setdefault(size, []).append(request)
+        with UNDERWAY.call() as calls:
+            key, request = self._request(tensor.shape[:2], share_for(calls, self._shares))
+            try:
+                outputs = request.infer({0: tensor[None]}, share_inputs=True, share_outputs=True)
+                return self._task.finish(outputs[0][0], box, picture.min_confidence)
+            finally:
+                with self._lock:
+                    self._idle.setdefault(key, []).append(request)
 
-    def _request(self, size: tuple[int, ...]) -> tuple[tuple[int, int], Any]:
-        """An idle request of the network compiled for pictures of `size`."""
-        wanted = (size[0], size[1])
+    def _request(self, size: tuple[int, ...], streams: int) -> tuple[_Key, Any]:
+        """An idle request of a network compiled for pictures of `size`, if possible with `streams`."""
+        key = self._known(size, streams)
         with self._lock:
-            if wanted not in self._compiled:
-                full = len(self._compiled.keys() - {_ANY_SIZE}) >= MAX_COMPILED_SIZES
-                wanted = _ANY_SIZE if full else wanted
-            if wanted not in self._compiled:
-                self._compiled[wanted] = self._compile(wanted)
-            idle = self._idle.get(wanted)
-            return wanted, idle.pop() if idle else self._compiled[wanted].create_infer_request()
+            idle = self._idle.get(key)
+            return key, idle.pop() if idle else self._compiled[key].create_infer_request()
+
+    def _known(self, size: tuple[int, ...], streams: int) -> _Key:
+        """A network for pictures of `size` that is compiled, compiled by this call where it must be."""
+        with self._lock:
+            wanted = (size[0], size[1])
+            sizes = {known for known, _ in self._compiled}
+            if wanted not in sizes and len(sizes - {_ANY_SIZE}) >= MAX_COMPILED_SIZES:
+                wanted = _ANY_SIZE
+            key = wanted, streams
+            if key in self._compiled:
+                return key
+            other = next((known for known in self._compiled if known[0] == wanted), None)
+            if other is None:
+                # Nothing serves this size yet, so that all others who ask for it wait.
+                self._compiled[key] = self._compile(wanted, streams)
+                return key
+            if key in self._compiling or streams not in self._shares:
+                return other
+            self._compiling.add(key)
+        return self._divided(key, other)
+
+    def _divided(self, key: _Key, other: _Key) -> _Key:
+        """Compile `key` while other calls are served by `other`; `other` where that fails."""
+        size, streams = key
+        try:
+            compiled = self._compile(size, streams)
+        except ModelInvalid as error:
+            log.warning("%s; it stays undivided", error)
+            with self._lock:
+                self._shares = tuple(count for count in self._shares if count != streams)
+            return other
+        with self._lock:
+            self._compiled[key] = compiled
+        return key
 
     def _compile_first(self) -> None:
         """Compile what the first picture will most likely need, so that it does not wait."""
         size = self.metadata.input_size
         if isinstance(self._task, Detect):
             size = self._task.plan(*_USUAL_PICTURE).size
-        self._compiled[size] = self._compile(size)
+        self._compiled[size, 1] = self._compile(size, 1)
 
-    def _compile(self, size: tuple[int, int]) -> Any:
+    def _compile(self, size: tuple[int, int], streams: int) -> Any:
         try:
-            model = self._core.read_model(self._model)
-            _check_shape(model, self.metadata, self._model.name)
+            model = self._core.read_model(self.file)
+            _check_shape(model, self.metadata, self.file.name)
             model.reshape([1, 3, *size])
             model = with_preparation(model, self.metadata.mean, self.metadata.std)
-            return self._core.compile_model(model, "CPU", self._config)
+            return self._core.compile_model(model, "CPU", {**self._config, **stream_options(streams)})
         except RuntimeError as error:
-            raise ModelInvalid(f"{self._model.name}: OpenVINO cannot load it ({reason(error)})") from None
+            raise ModelInvalid(f"{self.file.name}: OpenVINO cannot load it ({reason(error)})") from None
 
 
 def reason(error: RuntimeError) -> str:
@@ -108,13 +160,16 @@ def configuration(settings: RuntimeSettings, precision: Precision) -> dict[str, 
     """The options that networks are compiled with."""
     # Left to itself OpenVINO computes in bf16 wherever the processor can: the precision is named.
     config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
         "INFERENCE_PRECISION_HINT": "f32" if precision == "exact" else "bf16",
     }
     if settings.threads:
         config["INFERENCE_NUM_THREADS"] = settings.threads
     return config
+
+
+def stream_options(streams: int) -> dict[str, str]:
+    """The options for `streams` calls at a time, each on its share of the cores."""
+    return {"PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT", "NUM_STREAMS": str(streams)}
 
 
 def _check_shape(model: Any, metadata: Metadata, name: str) -> None:

@@ -10,7 +10,7 @@ from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.encoder import EncoderInput, NotAnEncoder
-from siwatsystem.runtime.openvino import configuration, reason, sides_of, with_preparation
+from siwatsystem.runtime.openvino import configuration, reason, sides_of, stream_options, with_preparation
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 
@@ -50,7 +50,9 @@ class OpenVINOEncoder:
             self._batch = MOST_AT_ONCE if sides_of(network.inputs[0])[:1] == [-1] else 1
             network.reshape([-1 if self._batch > 1 else 1, 3, *taken.size])
             prepared = with_preparation(network, taken.mean, taken.std)
-            compiled = core.compile_model(prepared, "CPU", configuration(settings, precision))
+            compiled = core.compile_model(
+                prepared, "CPU", {**configuration(settings, precision), **stream_options(1)}
+            )
         except RuntimeError as error:
             raise ModelInvalid(f"{model.name}: OpenVINO cannot load it ({reason(error)})") from None
         self._request: Any = compiled.create_infer_request()

@@ -1,5 +1,6 @@
 """Every runtime says what ultralytics' own `predict` says on the same weights."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Classification, Prediction, Xyxy, iou
 from siwatsystem.runtime import auto
 from siwatsystem.runtime.backend import Backend, Picture
+from siwatsystem.runtime.openvino import UNDERWAY, OpenVINOBackend
 from tests.nets import LEAST, Nets, demo_weights
 
 # torch and ultralytics warn about their own deprecations.
@@ -90,4 +92,31 @@ def test_more_sizes_than_are_compiled_still_agree(nets: Nets, tmp_path_factory: 
     backend = auto.load(nets.path("detect.pt"), settings, "exact", cache)
     for _ in range(2):
         assert check(backend, nets, "detect.pt") > 0
+    backend.close()
+
+
+def test_calls_that_share_the_processor_still_agree(nets: Nets, tmp_path_factory: pytest.TempPathFactory):
+    settings = RuntimeSettings(device="cpu", backend="openvino", threads=2)
+    backend = auto.load(
+        nets.path("detect.pt"), settings, "exact", tmp_path_factory.getbasetemp() / "exported"
+    )
+    assert isinstance(backend, OpenVINOBackend)
+    assert check(backend, nets, "detect.pt") > 0
+    assert backend.shares == {1}
+    with UNDERWAY.call():
+        assert check(backend, nets, "detect.pt") > 0
+    assert backend.shares == {1, 2}
+    backend.close()
+
+
+def test_where_a_network_cannot_be_divided_it_serves_all_calls_undivided(nets: Nets, tmp_path: Path):
+    kept = shutil.copy(nets.path("detect-static.onnx"), tmp_path)
+    settings = RuntimeSettings(device="cpu", backend="openvino", threads=2)
+    backend = auto.load(Path(kept), settings, "exact", tmp_path)
+    assert isinstance(backend, OpenVINOBackend)
+    Path(kept).unlink()
+    with UNDERWAY.call():
+        for _ in range(2):
+            assert check(backend, nets, "detect-static.onnx") > 0
+    assert backend.shares == {1}
     backend.close()
