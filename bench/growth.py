@@ -2,12 +2,12 @@
 
     python -m bench.growth [--json] [--repeats 3]
 
-Small cameras (320×180 at 5 frames a second, H.264 over RTSP, started once) on a real worker with the
-detector of the demo's archive alone, in *exact* precision. Cost: processor seconds of the worker in a
-stretch of time, divided by the frames that it analysed in it, at one frame a second and camera, which the
-machine manages with all 64; what the worker uses when nobody is subscribed is not taken off, but told.
-Shares: frames analysed by subscription, the fewest against the mean, at that rate and at a saturated
-worker, which is asked for every frame of every camera.
+Small cameras (320×180 at 5 frames a second, H.264 over RTSP, started once) on a real worker, in *exact*
+precision. Cost: processor seconds of the worker in a stretch of time, divided by the frames that it
+analysed in it, at 2 frames a second and camera, with the cheapest model of the demo's archive alone, so
+that what is not the model shows. What the worker uses when no camera is open is not taken off, but told.
+Shares: frames analysed by subscription, the fewest against the mean, at that rate, and at a saturated
+worker, which is asked to run the demo's detector over every frame of every camera.
 """
 
 import re
@@ -27,13 +27,14 @@ from bench.record import Measure, Row, Spread, finish
 
 SIZES = (1, 8, 64)
 MOST = SIZES[-1]
-RATE = "1"
+RATE = "2"
+"""As shipped."""
 EVERY_FRAME = "10"
 """More than a camera sends: every frame is due."""
-WINDOW_SEC = {1: 4.0, 8: 4.0, 64: 5.0}
-IDLE_SEC = 4.0
-SATURATED_SEC = 12.0
-SETTLE_SEC = 2.0
+WINDOW_SEC = {1: 6.0, 8: 3.0, 64: 3.0}
+IDLE_SEC = 3.0
+SATURATED_SEC = 8.0
+SETTLE_SEC = 1.5
 ANALYSED = "siwat_frames_analysed_total"
 DROPPED = "siwat_frames_dropped_total"
 CAPTURED = "siwat_frames_captured_total"
@@ -77,16 +78,33 @@ class Window:
         }
 
 
+def classifier_only(pipeline: dict[str, Any]) -> None:
+    """For `rig.archive`: the archive's cheapest model alone, over the whole picture."""
+    rig.without_actions(pipeline)
+    pipeline["pipeline"] = {
+        "modelId": "car_bodytype_classification",
+        "modelFile": "car_bodytype_classification.pt",
+        "minConfidence": 0.0,
+        "triggerClasses": ["Hatchback", "Pickup", "SUV", "Sedan"],
+    }
+
+
 def identifier(number: int) -> str:
     return f"display-{number:02};camera"
 
 
+def cpu_seconds(running: rig.Worker) -> float:
+    """Processor time of the worker so far by Linux' own clock of it: one camera takes so little that the
+    hundredths of a second of `/proc` are too coarse."""
+    return time.clock_gettime((~running.pid << 3) | 2)
+
+
 def look(running: rig.Worker, seconds: float) -> Window:
     """A stretch of what runs now."""
-    before, cpu, began = running.metrics(), running.cpu_seconds(), time.monotonic()
+    before, cpu, began = running.metrics(), cpu_seconds(running), time.monotonic()
     time.sleep(seconds)
     # The processor time first: writing so many metrics takes some as well.
-    cpu, took, after = running.cpu_seconds() - cpu, time.monotonic() - began, running.metrics()
+    cpu, took, after = cpu_seconds(running) - cpu, time.monotonic() - began, running.metrics()
 
     def grown(series: str) -> dict[str, int]:
         return {
@@ -155,16 +173,16 @@ def main(
     folder: Annotated[Path, typer.Option(help="The worker's data folder")] = rig.DATA,
 ) -> None:
     """Measure, print and keep."""
-    archive = rig.archive("detector", rig.detector_only)
+    cheap, usual = rig.archive("classifier", classifier_only), rig.archive("detector", rig.detector_only)
     windows: dict[int, list[Window]] = {size: [] for size in SIZES}
     with cameras() as urls:
-        with fleet(urls, archive, RATE, folder) as (running, few):
+        with fleet(urls, cheap, RATE, folder) as (running, few):
             idle = look(running, IDLE_SEC)
             for _ in range(repeats):
                 for size in SIZES:
                     few.resize(size)
                     windows[size].append(look(running, WINDOW_SEC[size]))
-        with fleet(urls, archive, EVERY_FRAME, folder) as (running, many):
+        with fleet(urls, usual, EVERY_FRAME, folder) as (running, many):
             many.resize(MOST)
             saturated = look(running, SATURATED_SEC)
     figures: dict[str, Any] = {str(size): [one.as_dict() for one in found] for size, found in windows.items()}
