@@ -11,7 +11,7 @@ from siwatsystem import metrics
 from siwatsystem.config import Settings
 from siwatsystem.delivery import Outbound, QueuedDetection
 from siwatsystem.errors import ErrorCode, SiwatError
-from siwatsystem.messages import ErrorMessage, Outgoing, StateReport
+from siwatsystem.messages import Encoded, ErrorMessage, Outgoing, Sendable, StateReport
 from siwatsystem.patches import Patches
 from siwatsystem.session import Close, Conversation
 from siwatsystem.subscriptions import Subscription
@@ -82,7 +82,7 @@ class Connections:
             connection.close = Close(1008, "answers are not being read")
         connection.wake.set()
 
-    def report(self, connection: Connection, message: StateReport) -> None:
+    def report(self, connection: Connection, message: StateReport | Encoded) -> None:
         connection.outbound.put_state(message)
         connection.wake.set()
 
@@ -123,7 +123,7 @@ class Connections:
         self._late(connection.outbound.put_detection(item))
         connection.wake.set()
 
-    def next(self, connection: Connection) -> Outgoing | None:
+    def next(self, connection: Connection) -> Sendable | None:
         """What is to be sent now, if anything."""
         message, late = connection.outbound.next(time.time())
         self._late(late)

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from siwatsystem import metrics
 from siwatsystem.config import WebSocketSettings
-from siwatsystem.messages import ErrorMessage, ImageDetection, Outgoing, StateReport, encode
+from siwatsystem.messages import (
+    Encoded,
+    ErrorMessage,
+    ImageDetection,
+    Outgoing,
+    Sendable,
+    StateReport,
+    encode,
+)
 
 MAX_REPLIES = 1000
 """Answers that may wait. Errors give way, oldest first; what must not be lost ends the connection."""
@@ -20,7 +28,7 @@ MAX_REPLIES = 1000
 class QueuedDetection:
     """A detection on its way, with what is needed should it come too late."""
 
-    message: ImageDetection
+    message: ImageDetection | Encoded
     display_id: str
     session_id: int | str | None
     attributes: Mapping[str, object]
@@ -39,7 +47,7 @@ class Outbound:
         self._max_bytes = settings.queue_kb * 1024
         self._deadline_sec = deadline_ms / 1000
         self._replies: deque[tuple[Outgoing, int]] = deque()
-        self._state: StateReport | None = None
+        self._state: StateReport | Encoded | None = None
         self._detections: OrderedDict[str, deque[tuple[QueuedDetection, int]]] = OrderedDict()
         self._reply_bytes = 0
         self._detection_bytes = 0
@@ -53,13 +61,13 @@ class Outbound:
         """Bytes of the replies and detections that wait."""
         return self._reply_bytes + self._detection_bytes
 
-    def put_state(self, message: StateReport) -> None:
+    def put_state(self, message: StateReport | Encoded) -> None:
         """Only the newest state is ever sent."""
         self._state = message
 
     def put_reply(self, message: Outgoing) -> bool:
         """Queue an answer. False: there is no room, and the client must go."""
-        size = len(encode(message).encode())
+        size = _size(message)
         while self._replies and not self._has_room(size):
             if not self._drop_oldest_error():
                 return False
@@ -69,8 +77,8 @@ class Outbound:
 
     def put_detection(self, item: QueuedDetection) -> list[QueuedDetection]:
         """Queue a detection. Returns those that had to give way: the oldest of the longest queues."""
-        size = len(encode(item.message).encode())
-        identifier = item.message.subscription_identifier
+        size = _size(item.message)
+        identifier = item.message.subscription_identifier or ""
         self._detections.setdefault(identifier, deque()).append((item, size))
         self._detection_bytes += size
         overflow: list[QueuedDetection] = []
@@ -86,7 +94,7 @@ class Outbound:
         self._detection_bytes -= sum(size for _, size in items)
         return [item for item, _ in items]
 
-    def next(self, now: float) -> tuple[Outgoing | None, list[QueuedDetection]]:
+    def next(self, now: float) -> tuple[Sendable | None, list[QueuedDetection]]:
         """What to send now (`now`: seconds since 1970), and the detections that are too late for it."""
         if self._replies:
             reply, size = self._replies.popleft()
@@ -135,3 +143,9 @@ class Outbound:
         if not queue:
             del self._detections[identifier]
         return item
+
+
+def _size(message: Sendable) -> int:
+    """Bytes on the wire."""
+    text = encode(message)
+    return len(text) if text.isascii() else len(text.encode())

@@ -1,9 +1,16 @@
-"""Wire messages made from what the worker knows."""
+"""Wire messages made from what the worker knows.
 
-from collections.abc import Sequence
+The two that are sent by the thousand are written straight as JSON; `messages` has their models, which
+give the same text, and tests hold both to that.
+"""
+
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
-from siwatsystem.messages import CameraConnection, DetectionData, ImageDetection, StateReport
+import orjson
+
+from siwatsystem.messages import Encoded
 from siwatsystem.pipeline.events import Event
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.usage import Usage
@@ -14,8 +21,9 @@ def wire_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def camera_connection(subscription: Subscription, online: bool) -> CameraConnection:
-    fields: dict[str, object] = {
+def camera_connection(subscription: Subscription, online: bool) -> dict[str, Any]:
+    """What a state report says of a subscription (`messages.CameraConnection`)."""
+    fields: dict[str, Any] = {
         **_names(subscription),
         "modelId": subscription.model_id,
         "modelName": subscription.model_name,
@@ -23,19 +31,41 @@ def camera_connection(subscription: Subscription, online: bool) -> CameraConnect
     }
     if subscription.crop is not None:
         fields.update(zip(("cropX1", "cropY1", "cropX2", "cropY2"), subscription.crop, strict=True))
-    return CameraConnection.model_validate(fields)
+    return fields
 
 
-def state_report(usage: Usage, cameras: Sequence[CameraConnection]) -> StateReport:
-    return StateReport.model_validate(
-        {
+class StateReports:
+    """Writes state reports. What is said of a subscription is kept as it was written, while it holds."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, tuple[Subscription, bool, orjson.Fragment]] = {}
+
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def report(self, usage: Usage, cameras: Iterable[tuple[Subscription, bool]]) -> Encoded:
+        """`messages.StateReport` of these subscriptions, each with whether it is online."""
+        body = {
+            "type": "stateReport",
             "cpuUsage": usage.cpu,
             "memoryUsage": usage.memory,
             "gpuUsage": usage.gpu,
             "gpuMemoryUsage": usage.gpu_memory,
-            "cameraConnections": list(cameras),
+            "cameraConnections": [self._entry(subscription, online) for subscription, online in cameras],
         }
-    )
+        return Encoded("stateReport", orjson.dumps(body).decode())
+
+    def forget(self, identifier: str) -> None:
+        """The subscription has ended."""
+        self._written.pop(identifier, None)
+
+    def _entry(self, subscription: Subscription, online: bool) -> orjson.Fragment:
+        known = self._written.get(subscription.identifier)
+        if known is not None and known[0] is subscription and known[1] == online:
+            return known[2]
+        entry = orjson.Fragment(orjson.dumps(camera_connection(subscription, online)))
+        self._written[subscription.identifier] = (subscription, online, entry)
+        return entry
 
 
 def image_detection(
@@ -44,34 +74,34 @@ def image_detection(
     offset: tuple[int, int],
     captured_at: float,
     session_id: int | str | None,
-) -> ImageDetection:
-    """The message for one event; `offset` is where the picture lies in the full frame."""
+) -> Encoded:
+    """The message for one event (`messages.ImageDetection`); `offset` is where the picture lies in the
+    full frame."""
     dx, dy = offset
     x1, y1, x2, y2 = event.xyxy
-    detection: dict[str, object] = {"class": event.class_name, "confidence": round(event.confidence, 4)}
+    detection: dict[str, Any] = {"class": event.class_name, "confidence": round(event.confidence, 4)}
     if event.tracker_id is not None:
         detection["trackId"] = event.tracker_id
     detection.update(event.attributes)
-    data = DetectionData.model_validate(
-        {
-            "detection": detection,
-            "boundingBox": [round(edge, 1) for edge in (x1 + dx, y1 + dy, x2 + dx, y2 + dy)],
-            "modelId": subscription.model_id,
-            "modelName": subscription.model_name,
-        }
-    )
-    fields: dict[str, object] = {
+    body: dict[str, Any] = {
+        "type": "imageDetection",
         **_names(subscription),
         "timestamp": wire_time(captured_at),
-        "data": data,
     }
     if session_id is not None:
-        fields["sessionId"] = session_id
-    return ImageDetection.model_validate(fields)
+        body["sessionId"] = session_id
+    body["data"] = {
+        "detection": detection,
+        "boundingBox": [round(edge, 1) for edge in (x1 + dx, y1 + dy, x2 + dx, y2 + dy)],
+        "modelId": subscription.model_id,
+        "modelName": subscription.model_name,
+    }
+    text = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return Encoded("imageDetection", text, subscription.identifier)
 
 
-def _names(subscription: Subscription) -> dict[str, object]:
-    names: dict[str, object] = {"subscriptionIdentifier": subscription.identifier}
+def _names(subscription: Subscription) -> dict[str, str]:
+    names = {"subscriptionIdentifier": subscription.identifier}
     if subscription.legacy:
         names["cameraIdentifier"] = subscription.identifier
     return names

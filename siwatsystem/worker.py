@@ -34,7 +34,7 @@ from siwatsystem.messages import (
 from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline_threads import PipelineThreads
-from siwatsystem.reports import camera_connection, image_detection, state_report
+from siwatsystem.reports import StateReports, image_detection
 from siwatsystem.session import Answer, Apply, Close
 from siwatsystem.streams.pool import Source, SourcePool
 from siwatsystem.subscriptions import Changes, Subscription, Subscriptions
@@ -61,6 +61,7 @@ class Worker:
         self.started_at = time.time()
         self._loops: dict[LoopKey, AnalysisLoop] = {}
         self._of: dict[str, LoopKey] = {}
+        self._reports = StateReports()
         self._dirty: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -222,6 +223,7 @@ class Worker:
         self._of[subscription.identifier] = key
 
     def _end(self, subscription: Subscription) -> None:
+        self._reports.forget(subscription.identifier)
         key = self._of.pop(subscription.identifier, None)
         if key is not None:
             self._leave(key, subscription.identifier)
@@ -361,10 +363,10 @@ class Worker:
 
     def _report_now(self, connection: Connection) -> None:
         cameras = [
-            camera_connection(subscription, self.online(subscription.identifier))
+            (subscription, self.online(subscription.identifier))
             for subscription in self.subscriptions.of(connection.id)
         ]
-        self.connections.report(connection, state_report(self.usage, cameras))
+        self.connections.report(connection, self._reports.report(self.usage, cameras))
 
     def _dirty_report(self, number: int) -> None:
         if not self._dirty:

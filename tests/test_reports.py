@@ -1,15 +1,18 @@
 """Wire messages by value."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siwatsystem.detections import Detection
-from siwatsystem.messages import encode
+from siwatsystem.messages import ImageDetection, StateReport, encode
 from siwatsystem.pipeline.events import BranchResult, Event
 from siwatsystem.pipeline.node import Node
-from siwatsystem.reports import camera_connection, image_detection, state_report, wire_time
+from siwatsystem.reports import StateReports, camera_connection, image_detection, wire_time
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.usage import Usage
@@ -31,10 +34,10 @@ def test_a_moment_has_milliseconds_and_ends_in_z(seconds: float, text: str):
 
 
 def test_a_camera():
-    said = camera_connection(WISH, True).model_dump(by_alias=True, exclude_unset=True)
+    said = camera_connection(WISH, True)
     assert said == {"subscriptionIdentifier": "d;c", "modelId": 5, "modelName": "Cars", "online": True}
     cropped = replace(WISH, crop=(1, 2, 3, 4), legacy=True)
-    said = camera_connection(cropped, False).model_dump(by_alias=True, exclude_unset=True)
+    said = camera_connection(cropped, False)
     assert said == {
         "subscriptionIdentifier": "d;c",
         "cameraIdentifier": "d;c",
@@ -49,7 +52,7 @@ def test_a_camera():
 
 
 def test_a_state_report_has_null_for_the_gpu_that_is_not_there():
-    said = orjson.loads(encode(state_report(Usage(1.5, 2.5), [camera_connection(WISH, True)])))
+    said = orjson.loads(encode(StateReports().report(Usage(1.5, 2.5), [(WISH, True)])))
     assert said["type"] == "stateReport"
     assert (said["cpuUsage"], said["memoryUsage"]) == (1.5, 2.5)
     assert said["gpuUsage"] is None
@@ -92,3 +95,80 @@ def test_a_detection_names_its_track_and_no_session_where_there_is_none():
     assert said["data"]["detection"]["trackId"] == 3
     assert said["cameraIdentifier"] == "d;c"
     assert "secret" not in str(said)
+
+
+NAMES = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20)
+SUBSCRIPTIONS = st.builds(
+    Subscription,
+    identifier=NAMES,
+    source=st.just(WISH.source),
+    model_id=st.integers(-(2**53), 2**53) | NAMES,
+    model_name=st.text(st.characters(exclude_categories=["C"]), max_size=20),
+    model_url=st.just(WISH.model_url),
+    crop=st.none() | st.tuples(*[st.integers(-(2**31), 2**31 - 1)] * 4),
+    legacy=st.booleans(),
+)
+PERCENT = st.floats(0, 100)
+USAGES = st.builds(
+    Usage, cpu=PERCENT, memory=PERCENT, gpu=st.none() | PERCENT, gpu_memory=st.none() | PERCENT
+)
+CAMERAS = st.lists(
+    st.tuples(SUBSCRIPTIONS, st.booleans()), max_size=8, unique_by=lambda one: one[0].identifier
+)
+EDGE = st.floats(-1e5, 1e5)
+BRANCH = Node(
+    model_id="n", model_file="n.pt", min_confidence=0.5, trigger_classes=("Car",), attribute="carBrand"
+)
+EVENTS = st.builds(
+    Event,
+    detection=st.builds(
+        Detection,
+        class_name=NAMES,
+        confidence=st.floats(0, 1),
+        xyxy=st.tuples(EDGE, EDGE, EDGE, EDGE),
+        tracker_id=st.none() | st.integers(1, 10**6),
+    ),
+    branches=st.dictionaries(st.just("n"), st.builds(BranchResult, st.just(BRANCH), NAMES, st.floats(0, 1))),
+)
+
+
+@given(USAGES, CAMERAS, CAMERAS)
+def test_a_state_report_is_what_its_model_writes(
+    usage: Usage,
+    cameras: Sequence[tuple[Subscription, bool]],
+    later: Sequence[tuple[Subscription, bool]],
+):
+    reports = StateReports()
+    for shown in (cameras, cameras, later):
+        report = reports.report(usage, shown)
+        entries = [camera_connection(subscription, online) for subscription, online in shown]
+        fields = {
+            "cpuUsage": usage.cpu,
+            "memoryUsage": usage.memory,
+            "gpuUsage": usage.gpu,
+            "gpuMemoryUsage": usage.gpu_memory,
+            "cameraConnections": entries,
+        }
+        assert encode(StateReport.model_validate(fields)) == encode(report)
+        assert report.type == "stateReport"
+
+
+@given(SUBSCRIPTIONS, EVENTS, st.floats(0, 4e9), st.none() | st.integers(0, 2**53) | NAMES)
+def test_a_detection_is_what_its_model_writes(
+    subscription: Subscription, event: Event, at: float, session_id: int | str | None
+):
+    said = image_detection(subscription, event, (3, 4), at, session_id)
+    assert encode(ImageDetection.model_validate(orjson.loads(said.text))) == said.text
+    assert said.subscription_identifier == subscription.identifier
+    assert said.type == "imageDetection"
+
+
+def test_what_was_written_of_a_subscription_is_kept_while_it_holds():
+    reports = StateReports()
+    for online, wish in [(True, WISH), (False, WISH), (True, replace(WISH, crop=(1, 2, 3, 4)))]:
+        said = orjson.loads(encode(reports.report(Usage(1.0, 2.0), [(wish, online)])))
+        assert said["cameraConnections"] == [camera_connection(wish, online)]
+        assert len(reports) == 1
+    reports.forget(WISH.identifier)
+    reports.forget(WISH.identifier)
+    assert len(reports) == 0

@@ -92,5 +92,5 @@ async def _send(worker: Worker, connection: Connection, socket: WebSocket) -> No
             return
         except (WebSocketDisconnect, RuntimeError, OSError):
             return
-        if isinstance(message, messages.ImageDetection):
+        if message.type == "imageDetection":
             metrics.DETECTIONS_SENT.inc()
