@@ -1,0 +1,85 @@
+"""A worker with a cheap pipeline and a client, for faults to be done to."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import rig
+from tests.acceptance.client import Client
+from tests.acceptance.worker import WorkerProcess, worker
+
+DISPLAY = "display-1"
+
+
+class Site:
+    """The running worker, and a backend connected to it."""
+
+    def __init__(self, running: WorkerProcess, client: Client) -> None:
+        self.worker = running
+        self.client = client
+        self.process = psutil.Process(running.process.child.pid)
+
+    def subscribe(self, camera: str, url: str, **more: Any) -> str:
+        """Subscribe `camera` at an `rtsp` or `http` address (`snapshotInterval` too for that). Returns
+        the subscription's identifier."""
+        identifier = f"{DISPLAY};{camera}"
+        kind = "snapshotUrl" if url.startswith("http") else "rtspUrl"
+        address = {kind: url, "modelUrl": archive().as_uri(), "modelId": 7, "modelName": "Cars"}
+        self.client.subscribe(identifier, **{**address, **more})
+        return identifier
+
+    def told(self, identifier: str, online: bool, timeout: float = 60.0) -> float:
+        """Seconds until a state report calls the subscription online, or offline."""
+        began = time.monotonic()
+        self.client.until_online(identifier, online, timeout=timeout)
+        return time.monotonic() - began
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a series over its labels, or of those with the labels given."""
+        lines = self.worker.get("/metrics")[1].decode().splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        return sum(float(line.rpartition(" ")[2]) for line in found if all(one in line for one in wanted))
+
+    def analysed(self, identifier: str) -> float:
+        return self.metric("siwat_frames_analysed_total", subscription=identifier)
+
+    def rate(self, identifier: str, seconds: float) -> float:
+        """Frames a second that are analysed for a subscription, over so many seconds."""
+        before, began = self.analysed(identifier), time.monotonic()
+        self.client.collect(seconds)
+        return (self.analysed(identifier) - before) / (time.monotonic() - began)
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 60.0) -> float:
+        """Seconds until `condition` holds, while the client goes on reading."""
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < timeout, f"{what}: not within {timeout:.0f} s"
+            self.client.collect(0.05)
+        return time.monotonic() - began
+
+    @property
+    def alive(self) -> bool:
+        return self.worker.process.child.poll() is None
+
+
+def archive() -> Path:
+    """The demo's detector alone."""
+    return rig.archive("faults", rig.detector_only)
+
+
+@contextmanager
+def site(folder: Path, **env: str) -> Iterator[Site]:
+    """A worker with its data below `folder`; `env` are settings as variables."""
+    settings = {
+        "SIWAT_MODELS__ALLOW_FILE": "true",
+        "SIWAT_RUNTIME__PRECISION": "exact",
+        "SIWAT_MAX_RETRIES": "-1",
+        **env,
+    }
+    with worker(folder / "worker", **settings) as running, running.client() as client:
+        yield Site(running, client)
