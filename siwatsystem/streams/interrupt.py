@@ -4,11 +4,14 @@ PyAV gives FFmpeg an interrupt callback that compares `time.monotonic()` with th
 in the thread that made the call, and offers no other way to end one. The clock that it looks at
 is a name of its module; ours runs ahead for a thread whose cutoff is cut, so that FFmpeg leaves at
 its next look (every 100 ms), while connecting, reading and probing alike.
+
+FFmpeg looks several times for each packet of the network, which is a thousand times a second and
+camera: while nothing is cut the clock is the real one itself.
 """
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import av.container.core
@@ -22,13 +25,33 @@ class _Clock:
     """Stands in for the module `time` inside `av.container.core`."""
 
     def __init__(self) -> None:
-        self.cutoffs: dict[int, Cutoff] = {}
+        self.monotonic: Callable[[], float] = time.monotonic
+        self._lock = threading.Lock()
+        self._cutoffs: dict[int, Cutoff] = {}
         self._ahead = 0.0
 
-    def monotonic(self) -> float:
+    def begin(self, cutoff: Cutoff) -> None:
+        """From now on this thread's calls end when `cutoff` is cut and `look` was called then."""
+        with self._lock:
+            self._cutoffs[threading.get_ident()] = cutoff
+
+    def end(self) -> None:
+        """This thread's calls end no more."""
+        with self._lock:
+            cutoff = self._cutoffs.pop(threading.get_ident())
+        if cutoff.reason is not None:
+            self.look()
+
+    def look(self) -> None:
+        """Some cutoff was cut, or one that was is gone."""
+        with self._lock:
+            cut = any(cutoff.reason is not None for cutoff in self._cutoffs.values())
+            self.monotonic = self._ahead_where_cut if cut else time.monotonic
+
+    def _ahead_where_cut(self) -> float:
         now = time.monotonic()
-        cutoff = self.cutoffs.get(threading.get_ident())
-        if cutoff is None or not cutoff.check(now):
+        cutoff = self._cutoffs.get(threading.get_ident())
+        if cutoff is None or cutoff.reason is None:
             return now
         # Further ahead at each look: the start of a call is read from this clock, too.
         self._ahead += _FAR_SEC
@@ -45,12 +68,14 @@ _clock = _Clock()
 def interruptible(cutoff: Cutoff) -> Generator[None]:
     """While in the block, FFmpeg calls of this thread end when `cutoff` is cut.
 
-    Only containers opened with a time-out look at the clock.
+    Only containers opened with a time-out look at the clock. Somebody has to `check` the cutoff for its
+    deadline to be kept: the pool's watchdog does.
     """
     av.container.core.time = _clock  # pyright: ignore[reportAttributeAccessIssue]
-    identity = threading.get_ident()
-    _clock.cutoffs[identity] = cutoff
+    _clock.begin(cutoff)
+    detach = cutoff.attach(_clock.look)
     try:
         yield
     finally:
-        _clock.cutoffs.pop(identity, None)
+        detach()
+        _clock.end()
