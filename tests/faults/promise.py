@@ -15,6 +15,8 @@ class Figure:
     unit: str = ""
     least: bool = False
     """Whether `limit` is the least that the value may be; else the most."""
+    timed: bool = False
+    """Whether it depends on how busy the machine is: shown, but no reason for a test to fail."""
 
     @property
     def kept(self) -> bool:

@@ -1,0 +1,234 @@
+"""Backends that stop reading, flood, come and go, or hang while the worker is told to end."""
+
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.acceptance.client import Client
+from tests.cameras import rtsp
+from tests.faults.promise import Figure, Length, Promise
+from tests.faults.site import Site, archive, site
+from tests.faults.stuck import StuckClient
+
+UNKNOWN = {"type": "unsubscribe", "payload": {"subscriptionIdentifier": "nobody;nowhere"}}
+DISPLAYS = 40
+
+
+def answers(client: Client, seconds: float) -> list[float]:
+    """How long the worker takes to answer a command, ten times a second; sorted, in milliseconds."""
+    out: list[float] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.monotonic()
+        client.send(UNKNOWN)
+        client.until_error("unknown_subscription", timeout=30)
+        out.append(1000 * (time.monotonic() - began))
+        client.collect(0.1)
+    return sorted(out)
+
+
+def p99(values: Sequence[float]) -> float:
+    return values[min(len(values) - 1, int(0.99 * len(values)))]
+
+
+def memory_mb(process: psutil.Process) -> float:
+    return process.memory_full_info().uss / 1e6
+
+
+def stops_reading(folder: Path, length: Length) -> Sequence[Figure]:
+    """A client with forty displays on a camera reads nothing any more; another one goes on."""
+    with rtsp(folder) as camera, site(folder, SIWAT_TARGET_FPS="10") as here:
+        here.told(here.subscribe("other", camera.url()), True)
+        with StuckClient(here.worker.port) as stuck:
+            _subscribe_many(stuck, camera.url())
+            seconds = length.of(8, 20)
+            reading = threading.Thread(target=stuck.read, args=(seconds + 3,))
+            reading.start()
+            here.client.collect(3)
+            before = answers(here.client, seconds)
+            reading.join()
+            memory, during = memory_mb(here.process), list[float]()
+            other = threading.Thread(target=lambda: during.extend(answers(here.client, 8)))
+            other.start()
+            cut, most = stuck.wait_cut(30)
+            other.join()
+        grown = memory_mb(here.process) - memory
+    return [
+        Figure("cut after", cut, 6, "s"),
+        Figure("held by the kernel for it", most / 1000, 256, "kB"),
+        Figure("p99 of another client's answers grows by", p99(during) - p99(before), 50, "ms", timed=True),
+        Figure("memory grows by", grown, 5, "MB"),
+    ]
+
+
+def _subscribe_many(stuck: StuckClient, url: str) -> None:
+    for number in range(DISPLAYS):
+        payload = {
+            "subscriptionIdentifier": f"stuck-{number};cam",
+            "rtspUrl": url,
+            "modelUrl": archive().as_uri(),
+            "modelId": 7,
+            "modelName": "Cars",
+        }
+        stuck.send(json.dumps({"type": "subscribe", "payload": payload}))
+
+
+@contextmanager
+def flooding(url: str, per_sec: int, counted: dict[str, int]) -> Iterator[None]:
+    """Bad messages all the time, depth bombs among them; connects again whenever it is closed."""
+    ended = threading.Event()
+    bomb = '{"type":' * 60 + "1" + "}" * 60
+
+    def flood() -> None:
+        while not ended.is_set():
+            with suppress(ConnectionClosed, OSError), connect(url, compression=None, max_size=None) as socket:
+                reader = threading.Thread(target=_drain, args=(socket, counted), daemon=True)
+                reader.start()
+                number = 0
+                while not ended.is_set():
+                    number += 1
+                    socket.send(bomb if number % 997 == 0 else "{ this is no JSON")
+                    counted["sent"] += 1
+                    time.sleep(1 / per_sec)
+            counted["closed"] += 1
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _drain(socket: object, counted: dict[str, int]) -> None:
+    with suppress(ConnectionClosed, OSError):
+        for _ in socket:  # type: ignore[attr-defined]
+            counted["answered"] += 1
+
+
+def floods(folder: Path, length: Length) -> Sequence[Figure]:
+    """A client sends a thousand bad messages a second, and comes back when it is closed."""
+    counted = {"sent": 0, "closed": 0, "answered": 0}
+    with site(folder) as here:
+        answers(here.client, 2)
+        memory = memory_mb(here.process)
+        with flooding(f"ws://127.0.0.1:{here.worker.port}/", 1000, counted):
+            during = answers(here.client, length.of(10, 60))
+        grown = memory_mb(here.process) - memory
+        alive = here.alive
+    return [
+        Figure("bad messages sent", counted["sent"], 500, least=True),
+        Figure("of them answered", counted["answered"], 100, least=True),
+        Figure("times closed", counted["closed"], 1, least=True),
+        Figure("p99 of another client's answers", p99(during), 250, "ms", timed=True),
+        Figure("memory grows by", grown, 20, "MB"),
+        Figure("worker alive", alive, 1, least=True),
+    ]
+
+
+def comes_and_goes(folder: Path, length: Length) -> Sequence[Figure]:
+    """Displays are subscribed and unsubscribed, on a camera that is there and on one that is not."""
+    cycles = length.times(200, 1000)
+
+    def once(here: Site, number: int, url: str) -> None:
+        name = here.subscribe(f"cycle-{number}", url)
+        here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": name}})
+
+    def settled(here: Site) -> tuple[float, int, int, int]:
+        here.until(lambda: here.worker.json("/health")["subscriptions"] == 1, "subscriptions to end")
+        here.client.collect(8)
+        process = here.process
+        return memory_mb(process), process.num_threads(), process.num_fds(), len(process.children())
+
+    with rtsp(folder) as camera, site(folder) as here:
+        here.told(here.subscribe("stays", camera.url()), True)
+        urls = (camera.url(), camera.url("other"), "rtsp://127.0.0.1:9/nobody")
+        for number in range(60):  # what is made at first use is there afterwards
+            once(here, number, urls[number % 3])
+            here.client.collect(0.05)
+        before = settled(here)
+        for number in range(cycles):
+            once(here, number, urls[number % 3])
+            here.client.collect(0.02)
+        after = settled(here)
+    grown = [new - old for new, old in zip(after, before, strict=True)]
+    return [
+        Figure("cycles", cycles, cycles, least=True),
+        Figure("memory grows by", grown[0], 10, "MB"),
+        Figure("more threads", grown[1], 0),
+        Figure("more descriptors", grown[2], 0),
+        Figure("more children", grown[3], 0),
+    ]
+
+
+def ends_under_load(folder: Path, length: Length) -> Sequence[Figure]:
+    """SIGTERM while cameras are analysed and a client does not read."""
+    ends: list[float] = []
+    states: list[int] = []
+    orphans = 0
+    for round_ in range(length.times(1, 5)):
+        own = folder / str(round_)
+        own.mkdir()
+        with rtsp(own) as camera, site(own, SIWAT_TARGET_FPS="10") as here:
+            name = here.subscribe("busy", camera.url())
+            here.told(name, True)
+            here.until(lambda here=here, name=name: here.analysed(name) > 5, "frames")
+            with StuckClient(here.worker.port) as stuck:
+                _subscribe_many(stuck, camera.url())
+                here.client.collect(2)
+                children = here.process.children(recursive=True)
+                began = time.monotonic()
+                os.kill(here.process.pid, signal.SIGTERM)
+                states.append(here.worker.process.child.wait(60))
+                ends.append(time.monotonic() - began)
+                orphans += sum(child.is_running() for child in children)
+    return [
+        Figure("gone after", max(ends), 7, "s"),
+        Figure("median", statistics.median(ends), 7, "s"),
+        Figure("status", max(states, key=abs), 0),
+        Figure("orphans", orphans, 0),
+    ]
+
+
+PROMISES = (
+    Promise(
+        "client-stuck",
+        "client stops reading",
+        "raw socket, small buffer, forty displays at 10 frames a second",
+        "cut ≤ 6 s, ≤ 256 kB held for it; other clients' p99 + ≤ 50 ms; memory flat",
+        stops_reading,
+    ),
+    Promise(
+        "client-floods",
+        "flood of bad JSON",
+        "1,000 messages a second for 60 s, depth bombs",
+        "an `error` each, then a close of that client by rate limit; other clients' commands p99 ≤ 250 ms,"
+        " memory + ≤ 20 MB",
+        floods,
+    ),
+    Promise(
+        "subscriptions-cycle",
+        "1,000 subscribe/unsubscribe cycles",
+        "on a camera that is there and one that is not",
+        "≤ 10 MB, 0 threads, 0 descriptors, 0 children more",
+        comes_and_goes,
+    ),
+    Promise(
+        "sigterm-under-load",
+        "SIGTERM under load with a stuck client",
+        f"signal, while {DISPLAYS} displays are analysed",
+        "gone ≤ 7 s with status 0, outbox intact, no orphan",
+        ends_under_load,
+    ),
+)
