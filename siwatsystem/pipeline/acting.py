@@ -89,6 +89,8 @@ class Actor:
         self, node: Node, result: BranchResult, regions: Regions, owner: Owner | None
     ) -> list[Job]:
         """A branch's own `actions`, with its result as the detection."""
+        if not node.actions:
+            return []
         keys = _keys(result.class_name, result.confidence, result.tracker_id)
         context = {**self._context, **keys, node.model_id: result.as_dict()}
         return self._run(node, regions, context, owner)
@@ -97,6 +99,8 @@ class Actor:
         self, node: Node, results: Mapping[str, BranchResult], regions: Regions, owner: Owner | None
     ) -> list[Job]:
         """The node's `parallelActions` whose branches all have results."""
+        if not node.parallel_actions:
+            return []
         context = {**self._context, **{name: result.as_dict() for name, result in results.items()}}
         jobs: list[Job] = []
         for index, action in enumerate(node.parallel_actions):

@@ -37,7 +37,7 @@ class BranchResult:
 
     def without_boxes(self) -> "BranchResult":
         """The result as it is remembered on a frame on which the branch did not run."""
-        return replace(self, boxes=())
+        return replace(self, boxes=()) if self.boxes else self
 
     def as_dict(self) -> dict[str, Any]:
         """`{class, confidence, id, <resultField>}`, and where votes are counted `support`, `votes`

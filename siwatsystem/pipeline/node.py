@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
@@ -142,6 +143,7 @@ class PipelineSpec(SpecModel):
         return list(dict.fromkeys(names))
 
 
+@lru_cache(maxsize=1024)
 def default_result_name(model_id: str) -> str | None:
     """What the words of a model id say that its classification is about; None where they do not."""
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", model_id)]
