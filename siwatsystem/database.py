@@ -146,11 +146,11 @@ class DatabaseManager:
             values = {place.column(name): value for name, value in fields.items()}
             stamps = [place.column(name) for name in now]
             key = place.column(key_field)
+            if key in place.keys:
+                link.transact(_insert(place, key, key_value, values, stamps, update=True))
+                return
             with link.transaction():
-                if key in place.keys:
-                    link.execute(*_insert(place, key, key_value, values, stamps, update=True))
-                else:
-                    _replace(link, place, key, key_value, values, stamps)
+                _replace(link, place, key, key_value, values, stamps)
 
         self._with_link(work)
 
@@ -163,11 +163,12 @@ class DatabaseManager:
             values = {"display_id": display_id, "captured_timestamp": captured_timestamp}
             values = {place.column(name): value for name, value in values.items()}
             key = place.column("session_id")
+            if key in place.keys:
+                link.transact(
+                    _insert(place, key, session_id, values, keep=True), _fill(place, key, session_id, values)
+                )
+                return
             with link.transaction():
-                if key in place.keys:
-                    link.execute(*_insert(place, key, session_id, values, keep=True))
-                    link.execute(*_fill(place, key, session_id, values))
-                    return
                 link.execute(_lock(place))
                 if not link.execute(*_select(place, key, session_id)):
                     link.execute(*_insert(place, key, session_id, values))

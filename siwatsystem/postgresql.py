@@ -55,6 +55,19 @@ class Link:
             self._roll_back()
             raise
 
+    def transact(self, *statements: tuple[Statement, Sequence[object]]) -> None:
+        """The same for statements with their values whose rows nobody asks for, in one message."""
+        millis = int(self._statement_timeout * 1000)
+        parts = [text if isinstance(text, sql.Composable) else sql.SQL(text) for text, _ in statements]
+        whole = sql.SQL("BEGIN; SET LOCAL statement_timeout = {}; {}; COMMIT").format(
+            sql.Literal(millis), sql.SQL("; ").join(parts)
+        )
+        try:
+            self._run(whole, [value for _, values in statements for value in values])
+        except BaseException:
+            self._roll_back()
+            raise
+
     def execute(self, statement: Statement, values: Sequence[object] = ()) -> list[Row]:
         """Run a statement; its rows, if it has any."""
         return self._run(statement, values)

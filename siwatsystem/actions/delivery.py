@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 32
 _IDLE_SEC = 5.0
+_TOGETHER_SEC = 0.05
+"""For how long jobs that were done wait for others to be taken from the store with them."""
 _FINAL_CLASSES = ("22", "23", "42")
 """SQLSTATEs that blame the record, not the server: bad data, a broken constraint, no such table or right."""
 
@@ -90,27 +92,41 @@ class Delivery:
     def _round(self) -> None:
         self._wake.clear()
         store = self._around.store
-        for seq in list(self._unwritten):
-            self._finished(seq)
+        self._write_finished()
         due = store.heads(self.target.key, time.time(), _BATCH)
-        for seq in due:
-            if self._stopping.is_set():
-                return
-            job = store.load(seq)
-            if job is not None and not self._deliver(job):
-                self._stopping.wait(self._delay)
-                return
+        try:
+            away = not self._deliver_all(due)
+        finally:
+            # Together: each of them alone would be a transaction. They are of different lanes.
+            self._write_finished()
+        if away:
+            self._stopping.wait(self._delay)
+            return
         if not due:
             following = store.next_due(self.target.key)
             pause = _IDLE_SEC if following is None else min(max(following - time.time(), 0.01), _IDLE_SEC)
             self._wake.wait(pause)
+
+    def _deliver_all(self, due: list[int]) -> bool:
+        """Do these jobs; False if the server is away."""
+        began = time.monotonic()
+        for seq in due:
+            if self._stopping.is_set():
+                return True
+            job = self._around.store.load(seq)
+            if job is not None and not self._deliver(job):
+                return False
+            if time.monotonic() - began > _TOGETHER_SEC:
+                self._write_finished()
+                began = time.monotonic()
+        return True
 
     def _deliver(self, job: StoredJob) -> bool:
         """Do the job or count its refusal; False if the server is away."""
         if job.expires_at is not None and job.expires_at <= time.time():
             self._around.troubles.dropped("expired")
             ACTIONS_DONE.labels(job.kind, "expired").inc()
-            self._finished(job.seq)
+            self._unwritten.add(job.seq)
             return True
         try:
             self._hand_over(job)
@@ -126,7 +142,8 @@ class Delivery:
         else:
             ACTIONS_DONE.labels(job.kind, "done").inc()
             self._around.troubles.taken(self.target.key, _table(job))
-            self._finished(job.seq)
+            # Where the disk takes no more, the job must not be done again and again until it does.
+            self._unwritten.add(job.seq)
         self._back()
         return True
 
@@ -140,18 +157,19 @@ class Delivery:
             # What the sink knew of the table may have been out of date; it looks anew after a refusal.
             sink.deliver(job)
 
-    def _finished(self, seq: int) -> None:
-        # Where the disk takes no more, the job must not be done again and again until it does.
-        self._unwritten.add(seq)
-        following = self._around.store.done(seq)
-        self._unwritten.discard(seq)
-        self._passed_on(following)
+    def _write_finished(self) -> None:
+        """Take what was done from the store, and let the jobs behind it have their turn."""
+        if self._unwritten:
+            following = self._around.store.done(self._unwritten)
+            self._unwritten.clear()
+            self._passed_on(following)
 
-    def _passed_on(self, following: str | None) -> None:
-        if following == self.target.key:
-            self._wake.set()
-        elif following is not None:
-            self._around.wake(following)
+    def _passed_on(self, following: set[str]) -> None:
+        for target in following:
+            if target == self.target.key:
+                self._wake.set()
+            else:
+                self._around.wake(target)
         self._around.changed()
 
     def _refused(self, job: StoredJob, error: Exception, words: str) -> None:
@@ -164,7 +182,8 @@ class Delivery:
             self._around.store.postpone(job.seq, time.time() + pause)
             return
         ACTIONS_DONE.labels(job.kind, "failed").inc()
-        self._passed_on(self._around.store.park(job.seq, words))
+        following = self._around.store.park(job.seq, words)
+        self._passed_on(set() if following is None else {following})
         refusal = Refusal(self.target.key, self.target.place, _table(job), _reason(error))
         if self._around.troubles.refused(refusal, Problem("action_failed", what, job.subscription)):
             log.warning("outbox: %s; it is given up", what)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,10 +178,11 @@ class Store:
             *row[:5], payload=json.loads(row[5]), expires_at=row[6], attempts=row[7], blob=row[8]
         )
 
-    def done(self, seq: int) -> str | None:
-        """Take the job away; the target whose turn it is in that lane, if any."""
+    def done(self, seqs: Iterable[int]) -> set[str]:
+        """Take the jobs away, all or none; the targets whose turn it is in their lanes."""
         with self._lock, self._transaction():
-            return self._remove(seq)
+            following = {self._remove(seq) for seq in seqs}
+        return {target for target in following if target is not None}
 
     def postpone(self, seq: int, due: float) -> None:
         """Count a refusal; the job (and its lane) waits until `due`, a Unix time."""
