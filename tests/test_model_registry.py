@@ -312,4 +312,7 @@ def test_closing_kills_a_running_export_with_its_group(tmp_path: Path, monkeypat
     assert told[:1] == ["closed"]
     assert len(told) == 2
     status = Path(f"/proc/{child.read_text().strip()}/stat")
-    assert not status.exists() or status.read_text().split()[2] in "ZX"
+    end = time.monotonic() + 30
+    while status.exists() and status.read_text().split()[2] not in "ZX":
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -32,8 +32,11 @@ RECORDED_AT = 3
 _FAST_TOLERANCE = 0.02
 """Part of the greatest output by which a recording in half precision may differ from the call itself."""
 
-_recording = threading.Lock()
-"""Only one recording may be under way in a process."""
+_MOST_FAILURES = 3
+"""Failed recordings after which a network is left without: another library may have disturbed one."""
+
+undisturbed = threading.Lock()
+"""Only one recording may be under way in a process, and nothing may wait for the whole GPU meanwhile."""
 
 Outputs = tuple[Any, ...]
 Compute = Callable[[Any], Outputs]
@@ -73,6 +76,7 @@ class Replays:
         self._recorder = recorder
         self._recordings: dict[tuple[int, Size], Recording] = {}
         self._seen: Counter[tuple[int, Size]] = Counter()
+        self._failures = 0
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._staging: Any = None
 
@@ -137,13 +141,15 @@ class Replays:
             return None
         del self._seen[key]
         try:
-            with _recording:
+            with undisturbed:
                 recording = self._recorder(self._compute, self._noise(key))
         except RuntimeError as error:
             # Out of memory, or something in the network that waits for the processor.
-            reason = str(error).strip().splitlines() or ["no reason given"]
-            logger.warning("%s is not replayed from CUDA graphs: %s", self._name, reason[0][:200])
-            self._recorder = None
+            self._failures += 1
+            if self._failures == _MOST_FAILURES:
+                reason = str(error).strip().splitlines() or ["no reason given"]
+                logger.warning("%s is not replayed from CUDA graphs: %s", self._name, reason[0][:200])
+                self._recorder = None
             return None
         self._recordings[key] = recording
         return recording

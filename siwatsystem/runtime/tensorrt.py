@@ -14,7 +14,7 @@ from siwatsystem.runtime.engine_header import metadata_of, read_header
 from siwatsystem.runtime.gpu_groups import SideBySide, threads_for_gpu
 from siwatsystem.runtime.metadata import Described, Metadata
 from siwatsystem.runtime.postprocess import Floats
-from siwatsystem.runtime.replays import BATCHES, Outputs, Replays
+from siwatsystem.runtime.replays import BATCHES, Outputs, Replays, undisturbed
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
 from siwatsystem.runtime.tensors import Preparation, fetched, padded, surest
@@ -47,7 +47,7 @@ class TensorRTBackend(Described):
 
         device: Any = torch.device("cuda:0")
         self._replays = Replays(self._compute, device, path.name)
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, undisturbed:
             stream.seek(start)
             self._engine = _Engine(stream.read(), path.name, device)
         self.batch_size = min(self._engine.most, BATCHES[-1])

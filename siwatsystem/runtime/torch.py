@@ -56,8 +56,9 @@ class TorchNetwork(Described):
             self.device, half=fast, channels_last=fast, normalise=self.metadata if classifies else None
         )
         if cuda:
-            # Weights were brought here on another stream than the one that computes.
-            torch.cuda.synchronize(self.device)
+            # Weights were brought here on another stream than the one that computes. (Waiting for the
+            # whole GPU would break what another thread is recording.)
+            torch.cuda.current_stream(self.device).synchronize()
 
     def usual_size(self) -> tuple[int, int]:
         """Height and width of the network's input for the picture that most cameras send."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_asked_for_twice_at_once_is_made_once(nets: Nets, tmp_path: Path, monkey
     assert len(set(found)) == 1
 
 
+def gone(pid: int) -> bool:
+    """Whether a killed process ends; on a busy machine that takes its turn."""
+    status, end = Path(f"/proc/{pid}/stat"), time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            if status.read_text().split()[2] in "ZX":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"anything")
@@ -64,8 +78,7 @@ def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path, monkeypatc
     settings = RuntimeSettings(device="cpu", export_timeout_sec=2)
     with pytest.raises(ModelInvalid, match="took over 2 s"):
         export_cache.exported(weights, settings, tmp_path / "cache")
-    status = Path(f"/proc/{child.read_text().strip()}/stat")
-    assert not status.exists() or status.read_text().split()[2] in "ZX"
+    assert gone(int(child.read_text()))
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
 
 

@@ -131,7 +131,10 @@ def test_a_size_is_recorded_once_it_came_often_and_never_beyond_the_limit():
 
 
 def test_what_cannot_be_recorded_is_computed_and_told_once(caplog: pytest.LogCaptureFixture):
+    tried: list[int] = []
+
     def failing(compute: Callable, batch) -> Recording:
+        tried.append(len(batch))
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
 
     replays = Replays(sums, CPU, "net.pt", failing)
@@ -142,4 +145,24 @@ def test_what_cannot_be_recorded_is_computed_and_told_once(caplog: pytest.LogCap
             assert total.tolist() == [float(one.sum()) for one in pictures(2)]
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 1
+    assert tried == [1, 2, 4]
     assert "net.pt is not replayed from CUDA graphs: CUDA error: operation not permitted" in told[0]
+
+
+def test_a_recording_that_was_disturbed_is_made_later(caplog: pytest.LogCaptureFixture):
+    recorder = Again()
+
+    def disturbed(compute: Callable, batch) -> Recording:
+        if len(recorder.keys) == 0:
+            recorder.keys.append(())
+            raise RuntimeError("capture was invalidated")
+        return recorder(compute, batch)
+
+    replays = Replays(sums, CPU, "net.pt", disturbed)
+    replays.warm_up((8, 12))
+    assert replays.recorded == len(BATCHES) - 1
+    with replays.busy():
+        for _ in range(RECORDED_AT):
+            replays(pictures(1))
+    assert replays.recorded == len(BATCHES)
+    assert caplog.records == []
