@@ -178,4 +178,4 @@ class PipelineLoader:
             await asyncio.sleep(settings.permanent_retry_sec)
             return
         base = min(settings.reconnect_interval_sec * 2 ** min(failures - 1, 16), LONGEST_WAIT_SEC)
-        await asyncio.sleep(base * random.uniform(0.5, 1.0))
+        await asyncio.sleep(base * random.uniform(0.5, 1.0))  # nosec B311 # jitter

@@ -55,7 +55,7 @@ def address(settings: Settings) -> str:
     """Where to listen: as set, else loopback, else everywhere once a token guards the commands."""
     if settings.host is not None:
         return settings.host
-    return LOOPBACK if settings.control_token is None else "0.0.0.0"  # noqa: S104
+    return LOOPBACK if settings.control_token is None else "0.0.0.0"  # noqa: S104 # nosec B104 # the token guards it
 
 
 def run(app: FastAPI, settings: Settings) -> None:

@@ -21,7 +21,7 @@ def trouble() -> str | None:
         return "this OpenCV was built without windows (opencv-python-headless)"
     try:
         command = [sys.executable, "-c", _PROBE]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=_PROBE_SEC)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_PROBE_SEC)  # noqa: S603 # nosec B603 # our own line
     except subprocess.TimeoutExpired:
         return "the screen does not answer"
     return None if done.returncode == 0 else "there is no screen here (DISPLAY names none that works)"

@@ -85,7 +85,7 @@ class EmbeddedPostgres:
             secret.touch(mode=0o600)
             secret.write_text(self._password)
             self._account.own(secret)
-            done = subprocess.run(  # noqa: S603 (paths of a package, no text from outside)
+            done = subprocess.run(  # noqa: S603 # nosec B603 # paths of a package, no text from outside
                 process.command(argv, self._account, signal.SIGKILL),
                 capture_output=True,
                 text=True,
@@ -134,7 +134,7 @@ def _cwd(pid: int) -> Path | None:
 
 def _accepts(binaries: Path, port: int) -> bool:
     argv = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
-    done = subprocess.run(argv, check=False, capture_output=True)  # noqa: S603
+    done = subprocess.run(argv, check=False, capture_output=True)  # noqa: S603 # nosec B603 # as above
     return done.returncode == 0
 
 

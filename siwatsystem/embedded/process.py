@@ -83,7 +83,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own, its output appended to `log`."""
     with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 (paths of a package, no text from outside)
+        return subprocess.Popen(  # noqa: S603 # nosec B603 # paths of a package, no text from outside
             command(argv, account, told),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -149,7 +149,7 @@ def _run(weights: Path, folder: Path, settings: RuntimeSettings, stop: threading
     command = [sys.executable, "-P", "-m", "siwatsystem.runtime.export"]
     command += [str(weights), str(folder), str(memory_mb), kind.name]
     with log.open("wb") as output:
-        child = subprocess.Popen(  # noqa: S603 (an argument list of our own making)
+        child = subprocess.Popen(  # noqa: S603 # nosec B603 # an argument list of our own making
             command,
             cwd=folder,
             env=_environment(folder, kind),
