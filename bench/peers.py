@@ -2,37 +2,33 @@
 
     python -m bench.peers [--json] [--repeats 3] [--seconds 5]
 
-The cameras, the detector, the input size (384×640) and the precision (f32 everywhere, *exact* with us)
+The cameras, the detector, the input size and the precision (f32 everywhere, *exact* with us)
 are those of `bench.cameras`; every side has the cameras in turn. Beside us are ultralytics on many
 streams (`bench.peers_ultralytics`), Roboflow's InferencePipeline with the same weights as ONNX
 (`bench.peers_roboflow`, left out where its environment is not there) and threads of OpenCV with torch
 (`bench.peers_opencv`). No goal was set: 1 is even.
 """
 
-import os
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from bench.cameras import SATURATED_FPS, Ours, ours, saturation, sources, weights
+from bench.cameras import SATURATED_FPS, Ours, comparable, ours, saturation, sources, weights
 from bench.peers_counting import ratios
-from bench.peers_process import FOLDER, ROOT, SILENT, Peer, peer
+from bench.peers_process import FOLDER, ROOT, Peer, peer, prepare
 from bench.record import Measure, Row, Spread, finish
 
 PEERS_PYTHON = ROOT / ".demo" / "peers-venv" / "bin" / "python"
 
 
 def onnx() -> str:
-    """The detector as ONNX, written by ultralytics' exporter in a process of its own."""
-    file = FOLDER / "detector.onnx"
-    command = [sys.executable, "-m", "bench.peers_export", str(weights()), str(file)]
-    with (FOLDER / "peers_export.log").open("wb") as log:
-        subprocess.run(command, cwd=ROOT, env={**os.environ, **SILENT}, stdout=log, stderr=log, check=True)
-    return str(file)
+    """The detector as ONNX, written by ultralytics' exporter."""
+    file = str(FOLDER / "detector.onnx")
+    prepare("onnx", str(weights()), file)
+    return file
 
 
 def measure(repeats: int, seconds: float) -> Row:
@@ -47,6 +43,8 @@ def measure(repeats: int, seconds: float) -> Row:
         else:
             print("Roboflow's inference is left out: make bench-peers makes its environment", file=sys.stderr)
         windows = saturation(cameras, sides, repeats, seconds)
+        for side in sides.values():
+            comparable(side)
         about = {name: side.about for name, side in sides.items() if isinstance(side, Peer)}
     return Row(
         "peers",

@@ -1,6 +1,7 @@
-"""Weights as ultralytics' own exporter writes them, made once and kept.
+"""Weights as the sides of a bench need them, made once and kept.
 
-python -m bench.peers_export WEIGHTS FILE.onnx   writes ONNX for one picture of 384×640
+python -m bench.peers_export onnx WEIGHTS FILE.onnx     for one 16:9 picture
+python -m bench.peers_export resize WEIGHTS FILE.pt SIZE   to be run at SIZE, which is kept in them
 """
 
 import hashlib
@@ -13,6 +14,26 @@ from typing import Literal
 
 from bench.peers_child import confine
 from bench.peers_process import FOLDER
+
+
+def input_of(weights: Path) -> tuple[int, int]:
+    """Height and width that a 16:9 picture is brought to by all sides: what the weights ask for, less
+    the rows of 32 that would be padding alone."""
+    from ultralytics import YOLO
+
+    size: int = YOLO(str(weights)).overrides["imgsz"]
+    return -(-round(size * 9 / 16) // 32) * 32, size
+
+
+def resized(weights: Path, path: Path, size: int) -> None:
+    """Write the same weights to be run at `size`: both sides take it from their training arguments."""
+    import torch
+
+    checkpoint = torch.load(weights, map_location="cpu", weights_only=False)  # our own weights
+    checkpoint["train_args"]["imgsz"] = size
+    network = checkpoint.get("ema") or checkpoint["model"]
+    network.args = {**network.args, "imgsz": size} if isinstance(network.args, dict) else network.args
+    torch.save(checkpoint, path)
 
 
 def exported(weights: Path, kind: Literal["openvino", "onnx"], **options: object) -> Path:
@@ -34,6 +55,14 @@ def exported(weights: Path, kind: Literal["openvino", "onnx"], **options: object
     return folder / name
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
     confine()
-    shutil.copyfile(exported(Path(sys.argv[1]), "onnx", imgsz=[384, 640]), sys.argv[2])
+    wanted, weights, path = arguments[0], Path(arguments[1]), Path(arguments[2])
+    if wanted == "onnx":
+        shutil.copyfile(exported(weights, "onnx", imgsz=list(input_of(weights))), path)
+    else:
+        resized(weights, path, int(arguments[3]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

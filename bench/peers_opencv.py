@@ -6,6 +6,7 @@ The threads read every frame and keep the newest. The loop asks one camera after
 without a new frame left out, so a camera that stops holds up nobody.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import typer
 
 from bench.peers_child import Said, serve
+from bench.peers_export import input_of
 
 MIN_CONFIDENCE = 0.5
 
@@ -59,9 +61,16 @@ class OpenCVTorch:
         import torch
         from ultralytics import YOLO
 
+        # As many as the other sides take; it would count a processor's threads by halves.
+        torch.set_num_threads(os.cpu_count() or 1)
         self._model = YOLO(str(weights))
         self._model.predict(np.zeros((1080, 1920, 3), np.uint8), verbose=False, device="cpu")
-        self.about = {"runtime": "torch", "precision": "f32", "threads": torch.get_num_threads()}
+        self.about = {
+            "runtime": "torch",
+            "precision": "f32",
+            "input": list(input_of(weights)),
+            "threads": torch.get_num_threads(),
+        }
 
     def run(self, urls: Sequence[str], said: Said, stop: threading.Event) -> None:
         cameras = [Newest(url, stop) for url in urls]

@@ -137,6 +137,25 @@ class Peer:
         return answer
 
 
+def prepare(*arguments: str) -> None:
+    """Run `bench.peers_export` in a process of its own: this one loads no torch. Raises RuntimeError."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    log = FOLDER / "peers_export.log"
+    command = [sys.executable, "-m", "bench.peers_export", *arguments]
+    with log.open("wb") as output:
+        ended = subprocess.run(
+            command,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, **SILENT},
+            stdout=output,
+            stderr=output,
+            timeout=LOAD_SEC,
+        )
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: failed\n{log.read_text(errors='replace')[-2000:]}")
+
+
 @contextlib.contextmanager
 def peer(
     module: str, *arguments: str, python: str | Path = sys.executable, env: dict[str, str] | None = None

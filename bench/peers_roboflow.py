@@ -1,12 +1,13 @@
-"""Roboflow's `InferencePipeline.init_with_custom_logic` on four cameras, with an ONNX file of 384×640.
+"""Roboflow's `InferencePipeline.init_with_custom_logic` on four cameras, with an ONNX file.
 
     .demo/peers-venv/bin/python -m bench.peers_roboflow MODEL.onnx
 
 Runs in an environment of its own (`requirements.peers.txt`): nothing but that, the standard library and
 `bench.peers_child` is imported. Custom logic is what its manual shows: pictures in, predictions out,
-here with ONNX Runtime as it comes. Its settings are left as they are.
+here with ONNX Runtime, on as many threads as the other sides. Its settings are left as they are.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from typing import Any
 
 from bench.peers_child import Said, serve
 
-SIZE = 384, 640
 MIN_CONFIDENCE = 0.5
 MAX_OVERLAP = 0.7
 
@@ -29,12 +29,17 @@ class Roboflow:
         from inference import InferencePipeline
 
         self._pipeline = InferencePipeline
-        self._session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = os.cpu_count() or 1
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        taken = self._session.get_inputs()[0]
+        self._input = taken.name
+        self._size: tuple[int, int] = taken.shape[2], taken.shape[3]
         self.about = {
             "runtime": f"onnxruntime {onnxruntime.__version__}",
             "precision": "f32",
-            "input": list(SIZE),
+            "input": list(self._size),
+            "threads": options.intra_op_num_threads,
             "inference": _version("inference"),
         }
         self.predict(np.zeros((1080, 1920, 3), np.uint8))
@@ -61,10 +66,11 @@ class Roboflow:
         import numpy as np
 
         height, width = image.shape[:2]
-        scale = min(SIZE[0] / height, SIZE[1] / width)
+        size = self._size
+        scale = min(size[0] / height, size[1] / width)
         inner = round(height * scale), round(width * scale)
-        top, left = (SIZE[0] - inner[0]) // 2, (SIZE[1] - inner[1]) // 2
-        padded = np.full((*SIZE, 3), 114, np.uint8)
+        top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+        padded = np.full((*size, 3), 114, np.uint8)
         padded[top : top + inner[0], left : left + inner[1]] = cv2.resize(image, inner[::-1])
         tensor = cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True)
         rows = self._session.run(None, {self._input: tensor})[0][0].T

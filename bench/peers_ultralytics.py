@@ -2,9 +2,9 @@
 
     python -m bench.peers_ultralytics WEIGHTS --precision bf16 --batch 4
 
-Its OpenVINO export of the weights (made by its exporter, once) at 384×640, which is what its `rect`
-makes of 16:9 pictures at `imgsz=640`, compiled for as many pictures as there are cameras: of the two
-ways to export for many cameras, this and `dynamic=True`, the faster one here. `--dynamic` is the other.
+Its OpenVINO export of the weights (made by its exporter, once) at the size that its `rect` makes of 16:9
+pictures, for as many pictures as there are cameras: of the two ways to export for many cameras, this
+and `dynamic=True`, the faster one here. `--dynamic` is the other.
 Frames and what is done with them are left to it: nobody looks at a `Results`, nothing is saved or drawn.
 """
 
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.peers_child import Said, serve
-from bench.peers_export import exported
+from bench.peers_export import exported, input_of
 from bench.peers_process import FOLDER
 
 MIN_CONFIDENCE = 0.5
@@ -86,10 +86,11 @@ def main(
         if precision:
             at_precision(precision)
         way = "dynamic" if dynamic else "batch"
-        about = {"runtime": "openvino", "batch": batch, "export": way, "input": [384, 640]}
-        options: dict[str, Any] = {"dynamic": True} if dynamic else {"imgsz": [384, 640], "batch": batch}
+        size = list(input_of(weights))
+        about = {"runtime": "openvino", "batch": batch, "export": way, "input": size}
+        options: dict[str, Any] = {"dynamic": True} if dynamic else {"imgsz": size, "batch": batch}
         model = exported(weights, "openvino", **options)
-        return Ultralytics(model, 640 if dynamic else [384, 640], about)
+        return Ultralytics(model, size[1] if dynamic else size, about)
 
     serve(load)
 
