@@ -20,6 +20,7 @@ from siwatsystem.streams.containers import METADATA_ERRORS
 from siwatsystem.streams.conversion import Decoded
 from siwatsystem.streams.cutoff import Cutoff
 from siwatsystem.streams.group import Group
+from siwatsystem.streams.hardware import FORMAT, gpu_context
 from siwatsystem.streams.interrupt import interruptible
 from siwatsystem.streams.policy import DecodePolicy, Step
 from siwatsystem.streams.reader import Opening, Picture
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _REORDERED = 20
 """Keyframes that a decoder may hold back, where every picture is one."""
+_MOST_FAILURES = 5
+"""Packets in a row that may be damaged rather than too much for the GPU."""
 _IN_WORDS = {"all": "every frame", "keyframes": "keyframes alone"}
 _PROBE = {"probesize": "1000000", "analyzeduration": "1000000"}
 
@@ -69,9 +72,15 @@ class Decoder:
         for other in container.streams:
             if other is not self.stream:
                 other.discard = Discard.all
+        software = self.stream.codec_context
         # Frame threads would add a frame of delay each; slices add none.
         self.stream.thread_type = "SLICE"
-        self.stream.codec_context.thread_count = 2
+        software.thread_count = 2
+        on_gpu = opening.settings.decode_device == "auto"
+        gpu = gpu_context(software.name, software.extradata) if on_gpu else None
+        self._context = gpu or software
+        self._failures = 0
+        """Packets in a row that the GPU could not decode."""
         base = self.stream.time_base
         self._base = None if base is None else float(base)
         self.skipped_to: float | None = None
@@ -134,7 +143,7 @@ class Decoder:
             self._container.seek(0)
         except av.error.FFmpegError as error:
             raise stream_error(error, self._cutoff) from None
-        self.stream.codec_context.flush_buffers()
+        self._context.flush_buffers()
         self._group.clear()
         self._packets = self._demux()
 
@@ -173,12 +182,11 @@ class Decoder:
 
     def _alone(self, packet: "VideoPacket") -> VideoFrame | None:
         """The picture of a keyframe, for which a decoder that reorders would await further packets."""
-        context = self.stream.codec_context
-        context.flush_buffers()
+        self._context.flush_buffers()
         frames = self._feed(packet)
         if not frames:
             frames = self._feed(None)
-            context.flush_buffers()
+            self._context.flush_buffers()
         frame = self._newest([frame for frame in frames if _is_key(frame)])
         if frame is None:
             self._policy.broken_keyframe()
@@ -190,7 +198,7 @@ class Decoder:
         """Decode all since the newest keyframe: what was skipped is needed after all."""
         self._keep(packet)
         packets = self._group.take()
-        self.stream.codec_context.flush_buffers()
+        self._context.flush_buffers()
         self._headless = not packets
         newest: VideoFrame | None = None
         for one in packets:
@@ -200,12 +208,26 @@ class Decoder:
     def _feed(self, packet: "VideoPacket | None") -> list[VideoFrame]:
         """All pictures that come out for it; after None, all that were held back."""
         try:
-            frames = self.stream.codec_context.decode(packet)
+            frames = self._context.decode(packet)
         except av.error.FFmpegError:
             self._damage()
+            self._failed()
             return []
-        self._decoded.inc(len(frames))
+        if frames:
+            self._failures = 0
+            self._decoded.inc(len(frames))
+            self._decoding.device = "cuda" if frames[0].format.name == FORMAT else "cpu"
         return frames
+
+    def _failed(self) -> None:
+        """Decode without the GPU from the next keyframe on, if it fails again and again."""
+        self._failures += 1
+        if self._context is self.stream.codec_context or self._failures < _MOST_FAILURES:
+            return
+        log.warning("%s: the GPU cannot decode it, the CPU does", self._label)
+        self._context = self.stream.codec_context
+        self._decoding.device = "cpu"
+        self._headless = True
 
     def _newest(self, frames: list[VideoFrame]) -> VideoFrame | None:
         """The last whole picture of `frames`.

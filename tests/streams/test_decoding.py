@@ -25,17 +25,24 @@ DARKEST, STEP = 30, 4
 """Luma of the first picture; each is so much brighter than the one before."""
 
 
-def film(path: Path, frames: int, keys: Sequence[int], codec: str = "libx264", **options: str) -> Path:
+def film(
+    path: Path,
+    frames: int,
+    keys: Sequence[int],
+    codec: str = "libx264",
+    size: tuple[int, int] = (64, 48),
+    **options: str,
+) -> Path:
     """A film whose picture tells its number by its brightness, with keyframes at `keys`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE)
-        stream.width, stream.height = 64, 48
+        stream.width, stream.height = width, height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = 1000
         stream.options = {"sc_threshold": "0", "forced-idr": "1", "crf": "5", **options}
         for number in range(frames):
-            planes = np.full((72, 64), 128, np.uint8)
-            planes[:48] = DARKEST + number % 50 * STEP
+            planes = np.full((height * 3 // 2, width), 128, np.uint8)
+            planes[:height] = DARKEST + number % 50 * STEP
             frame = av.VideoFrame.from_ndarray(planes, format=stream.pix_fmt)
             frame.pict_type = PictureType.I if number in keys else PictureType.NONE
             container.mux(stream.encode(frame))

@@ -1,0 +1,90 @@
+"""Decoding on a GPU, and without one where a GPU was tried."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
+
+from siwatsystem.streams import decoder, hardware
+from siwatsystem.streams.spec import SourceSpec
+from tests.cameras import Pool, pools
+from tests.servers import until
+from tests.streams.test_decoding import Shown, film
+
+__all__ = ["pools"]
+
+pytestmark = pytest.mark.xdist_group("streams")
+
+HAS_GPU = hardware.gpu_context("h264", None) is not None
+
+
+@pytest.fixture
+def forgotten() -> None:
+    """As if nobody had looked for a GPU yet."""
+    hardware._has_gpu.cache_clear()  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+@pytest.mark.usefixtures("forgotten")
+def test_without_a_gpu_the_cpu_decodes_and_it_is_told_once(
+    pools: Callable[..., Pool], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pool = pools(streams={"file_root": tmp_path, "decode_device": "auto"})
+    for name in ("one.mp4", "two.mp4"):
+        path = film(tmp_path / name, 40, (0, 20), bf="0")
+        source = pool.acquire(SourceSpec(f"file://{path}"))
+        until(lambda source=source: source.online)
+        assert source.decoding.device == "cpu"
+        assert source.reconnects == 0
+    assert caplog.text.count("no GPU decodes video") == 1
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_cpu_means_that_no_gpu_is_looked_for(
+    pools: Callable[..., Pool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(decoder, "gpu_context", lambda *given: asked.append(str(given)))
+    path = film(tmp_path / "film.mp4", 40, (0, 20), bf="0")
+    source = pools(streams={"file_root": tmp_path, "decode_device": "cpu"}).acquire(
+        SourceSpec(f"file://{path}")
+    )
+    until(lambda: source.online)
+    assert not asked
+
+
+def test_a_decoder_that_takes_nothing_is_left_for_the_cpu_and_the_camera_stays_open(
+    pools: Callable[..., Pool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the GPU's place a decoder of another codec, which fails as a lost GPU does: at every packet."""
+
+    def failing(*_: object) -> VideoCodecContext:
+        context = CodecContext.create("vp9", "r")
+        assert isinstance(context, VideoCodecContext)
+        return context
+
+    monkeypatch.setattr(decoder, "gpu_context", failing)
+    path = film(tmp_path / "film.mp4", 100, range(0, 100, 20), bf="0")
+    shown = Shown(pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{path}")))
+    until(lambda: len(shown.numbers) >= 30, 20)
+    assert shown.source.reconnects == 0
+    assert shown.source.decoding.device == "cpu"
+    assert shown.numbers[:30] == [number % 50 for number in range(20, 50)]
+    assert caplog.text.count("the GPU cannot decode it") == 1
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="there is no GPU that decodes")
+def test_frames_decoded_on_a_gpu_show_what_was_filmed(pools: Callable[..., Pool], tmp_path: Path) -> None:
+    # NVDEC takes no pictures smaller than 145 pixels.
+    path = film(tmp_path / "film.mp4", 100, range(0, 100, 20), size=(320, 240), bf="0")
+    shown = Shown(pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{path}")))
+    until(lambda: len(shown.numbers) >= 100, 20)
+    assert shown.source.decoding.device == "cuda"
+    assert set(shown.numbers) == set(range(50))
