@@ -46,7 +46,9 @@ class Camera:
         self.began_at = time.time()
 
     def __iter__(self) -> Iterator[ClipFrame]:
-        pool = SourcePool(self._settings, self._changed)
+        # How many frames are wanted is not what the settings of a worker say.
+        streams = self._settings.streams.model_copy(update={"decode": "all"})
+        pool = SourcePool(self._settings.model_copy(update={"streams": streams}), self._changed)
         source = pool.acquire(self._spec)
         try:
             yield from self._frames(source)

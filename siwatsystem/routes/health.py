@@ -23,6 +23,10 @@ class Health(BaseModel):
     subscriptions: int
     online: int = Field(description="Subscriptions whose camera delivers and whose pipeline is loaded")
     precision: dict[str, str] = Field(description="By model id: `exact` or `fast`, and why")
+    decoding: dict[str, Any] = Field(
+        description="By source: whether `all` frames or `keyframes` alone are decoded, the seconds between "
+        "two keyframes (null before there were two), and on which device"
+    )
     outbox: dict[str, Any] = Field(
         description="Actions that wait on disk, what was dropped, and servers that are away"
     )
@@ -44,6 +48,7 @@ async def health(request: Request) -> Health:
         subscriptions=len(subscriptions),
         online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
         precision=precisions_of(worker),
+        decoding=decodings_of(worker),
         outbox=outbox,
         problems=problems,
     )
@@ -56,6 +61,12 @@ def precisions_of(worker: Worker) -> dict[str, str]:
         for loaded in worker.loader.all()
         if loaded.pipeline is not None
     }
+
+
+def decodings_of(worker: Worker) -> dict[str, Any]:
+    """How each open source is decoded, by its name in logs and metrics."""
+    names = ("decode", "keyframeSec", "device")
+    return {one["source"]: {name: one[name] for name in names} for one in worker.pool.status()}
 
 
 def _problems(worker: Worker) -> list[str]:

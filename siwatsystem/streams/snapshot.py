@@ -12,6 +12,7 @@ from siwatsystem.errors import StreamRefused, StreamUnreachable
 from siwatsystem.frames import Image
 from siwatsystem.streams.http import CameraHttp, http_error
 from siwatsystem.streams.reader import Opening, Picture
+from siwatsystem.streams.singles import Watched
 
 _CHUNK = 65536
 _LEAST_INTERVAL_SEC = 0.02
@@ -24,6 +25,7 @@ class SnapshotReader:
         self._opening = opening
         self._interval = max((opening.spec.snapshot_interval_ms or 1000) / 1000, _LEAST_INTERVAL_SEC)
         self._http = CameraHttp(opening.settings, opening.cutoff)
+        self._watched = Watched(opening)
         self._due = 0.0
 
     def read(self) -> Picture | None:
@@ -32,7 +34,9 @@ class SnapshotReader:
         if self._opening.cutoff.wait(self._due - now):
             return None
         self._due = max(self._due, now) + self._interval
-        return self._decoded(self._fetch())
+        body = self._fetch()
+        # It was fetched as often as the subscription says, but not all may be needed.
+        return self._decoded(body) if self._watched.takes(time.monotonic()) else None
 
     def close(self) -> None:
         self._http.close()
@@ -73,6 +77,7 @@ class SnapshotReader:
         if image is None:
             metrics.DECODE_ERRORS.labels(self._opening.spec.label).inc()
             raise StreamUnreachable("what the camera answers is no picture")
+        self._watched.decoded()
         return Picture(image, captured_at, monotonic)
 
 

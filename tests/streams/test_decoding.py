@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from siwatsystem.streams.pool import Source
 from siwatsystem.streams.spec import SourceSpec
-from tests.cameras import Pool, pools
+from tests.cameras import Pool, pools, snapshots
 from tests.servers import until
 
 __all__ = ["pools"]
@@ -172,3 +172,16 @@ def test_what_is_in_force_is_told(pools: Callable[..., Pool], tmp_path: Path) ->
     label = {"source": source.spec.label}
     pool.release(source)
     until(lambda: REGISTRY.get_sample_value("siwat_source_packets_total", label) is None)
+
+
+def test_snapshots_are_decoded_as_often_as_they_are_needed(
+    pools: Callable[..., Pool], tmp_path: Path
+) -> None:
+    with snapshots(tmp_path) as camera:
+        shown = Shown(pools(target_fps=1).acquire(SourceSpec(f"{camera}/snapshot", 100)))
+        until(lambda: shown.source.decoding.policy == "keyframes", 20)
+        received, decoded = shown.counted("source_packets"), shown.counted("source_frames_decoded")
+        until(lambda: shown.counted("source_packets") >= received + 20, 30)
+        assert shown.counted("source_frames_decoded") - decoded <= 16
+        until(lambda: shown.counted("source_frames_decoded") > decoded)
+        assert shown.source.online
