@@ -6,14 +6,16 @@ converted picture; swscale's own scaling takes others, and networks see the diff
 """
 
 import functools
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from siwatsystem.frames import Crop, Image, Size
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 Bytes = NDArray[np.uint8]
 
@@ -28,7 +30,7 @@ _LUMA, _CHROMA = (60, 120, 180), (112, 128, 144)
 class Decoded:
     """The picture of a decoder's frame. Any thread may look at it, several at a time."""
 
-    def __init__(self, frame: VideoFrame) -> None:
+    def __init__(self, frame: "VideoFrame") -> None:
         self._frame = frame
 
     @property
@@ -58,6 +60,7 @@ def decoded_from(image: Image) -> Decoded:
     """`image` (H×W×3 BGR) in the form that a camera's pictures have (4:2:0); a side of odd length gets one
     pixel more."""
     import cv2
+    from av.video.frame import VideoFrame
 
     height, width = image.shape[:2]
     even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
@@ -66,7 +69,7 @@ def decoded_from(image: Image) -> Decoded:
     return Decoded(VideoFrame.from_ndarray(planes, format="yuv420p"))
 
 
-def _planes(frame: VideoFrame) -> list[Bytes]:
+def _planes(frame: "VideoFrame") -> list[Bytes]:
     """Views of the planes: luma H×W, then chroma, smaller; of NV12 the second is h×w×2."""
     out: list[Bytes] = []
     for index, plane in enumerate(frame.planes):
@@ -95,6 +98,8 @@ def _measured(kind: str, colorspace: int, color_range: int) -> NDArray[np.float3
     Fitted to what it makes of known colours, so that both ways agree whatever the matrix, the range and
     its own rounding are.
     """
+    from av.video.frame import VideoFrame
+
     colours = [(y, u, v) for y in _LUMA for u in _CHROMA for v in _CHROMA]
     frame = VideoFrame(_BLOCK * len(colours), _BLOCK, kind)
     frame.colorspace, frame.color_range = colorspace, color_range
