@@ -51,9 +51,10 @@ WINDOWS_SEC = {"2": 8.0, "10": 6.0}
 """How long the worker is looked at, by frames analysed per second."""
 ALONE_SEC = {"2": 3.0, "10": 2.0}
 SETTLE_SEC = 1.0
-WARM_SEC = {"2": 12.0, "10": 6.0}
+WARM_SEC = 6.0
+WARM_LOOPS = 8
 """Before the first window of a worker: networks are compiled when they are needed for the first time, some
-of them when two are first called at the same moment."""
+of them when several calls are first made at the same moment."""
 IN_A_ROW = 60
 STEP = 12
 """Every so many frames of the clip the models alone are called for, about as often as the worker does."""
@@ -205,14 +206,25 @@ def _precision(running: rig.Worker) -> str:
     return next(iter(found.values()), "")
 
 
-def window(
-    client: rig.Client, ages: Ages, url: str, archive: Path, seconds: float, settle: float = SETTLE_SEC
-) -> list[float]:
+def warm(client: rig.Client, url: str, archive: Path) -> None:
+    """Have several loops at once for a while, each with a crop of its own."""
+    names = [f"warm-{number};camera" for number in range(WARM_LOOPS)]
+    for number, name in enumerate(names):
+        crop = {"cropX1": 0, "cropY1": 0, "cropX2": 1920 - number, "cropY2": 1080}
+        client.subscribe(name, url, archive, **crop)
+    client.wait(lambda: all(client.detections[name] for name in names), "the camera is seen")
+    time.sleep(WARM_SEC)
+    for name in names:
+        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": name}})
+    client.wait(lambda: _listed(client) == [HOLDER], "all are given back")
+
+
+def window(client: rig.Client, ages: Ages, url: str, archive: Path, seconds: float) -> list[float]:
     """Ages in a stretch of time in which nothing begins or ends."""
     client.subscribe(CAMERA, url, archive)
     before = client.detections[CAMERA]
     client.wait(lambda: client.detections[CAMERA] > before, "the camera is seen")
-    time.sleep(settle)
+    time.sleep(SETTLE_SEC)
     ages.take()
     time.sleep(seconds)
     found = ages.take()
@@ -250,7 +262,7 @@ def main(
             hot: list[float] = []
             found: list[list[float]] = []
             with watched(archive, fps, folder, alone.precision) as (client, ages):
-                window(client, ages, cameras.url("camera"), archive, 0.0, WARM_SEC[fps])
+                warm(client, cameras.url("camera"), archive)
                 for _ in range(repeats if fps == "2" else max(1, repeats // 3)):
                     hot += alone.in_a_row()
                     models.append(alone.paced(ALONE_SEC[fps], float(fps)))
