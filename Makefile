@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
+TOOLS := build/tools
+TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: setup system demo demo-check test test-fast check format docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -68,6 +70,41 @@ bench-gpu: setup
 # Beside other products, which need an environment of their own (6 GB).
 bench-peers: setup system
 	$(BIN)/python -m bench.peers
+
+# What looks after the supply chain, in an environment of its own.
+$(TOOLS_STAMP): requirements.tools.lock
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+# Every package of the image with its hashes, for Linux on x86-64 and Python 3.11 up. What is locked stays
+# as it is where the requirements allow it; `make lock UPGRADE=--upgrade` takes the newest of all.
+LOCK = $(TOOLS)/bin/uv pip compile --quiet --no-config --default-index https://pypi.org/simple \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --only-binary :all: --emit-build-options \
+	--generate-hashes --custom-compile-command "make lock" $(UPGRADE)
+
+lock: $(TOOLS_STAMP)
+	$(LOCK) requirements.base.txt requirements.txt -o requirements.lock > /dev/null
+	$(LOCK) requirements.base.txt -c requirements.lock -o requirements.base.lock > /dev/null
+	$(LOCK) requirements.tools.txt -o requirements.tools.lock > /dev/null
+
+# What ruff's S rules do not see; configured in pyproject.toml.
+bandit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/bandit --quiet --configfile pyproject.toml --recursive siwatsystem app.py
+
+# Known vulnerabilities of what is locked: status 1 where there are some, 75 where no database answered.
+audit: $(TOOLS_STAMP)
+	$(TOOLS)/bin/python .ci/audit requirements.lock
+
+sbom: $(TOOLS_STAMP)
+	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.cdx.json requirements.lock
+
+# Workflows and Dockerfiles.
+lint-ci: $(TOOLS_STAMP)
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/zizmor --offline --quiet .github/workflows
+	$(TOOLS)/bin/hadolint Dockerfile Dockerfile.base
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .ruff_cache
