@@ -8,6 +8,7 @@ import json as _json
 import math
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 # One run of name characters between two braces: linear whatever the text holds.
 _CANDIDATE = re.compile(r"\{([\w.-]+)\}")
@@ -107,6 +108,7 @@ def _json_value(value: object) -> str:
     return _json.dumps(value, ensure_ascii=False, default=str)
 
 
+@lru_cache(maxsize=4096)
 def _is_name(text: str) -> bool:
     owner, dot, name = text.rpartition(".")
     return name.isidentifier() and (not dot or (owner[:1].isalnum() or owner[:1] == "_"))

@@ -100,8 +100,9 @@ class BranchRunner:
         begun: list[Callable[[], Outcome]] = []
         for branch, region in triggered:
             begun.append(lambda branch=branch, region=region: self._one(branch, region, owner))
-            parallel = branch.parallel and side_by_side
-            started.append(self._threads.submit(begun[-1]) if parallel else begun[-1]())
+            # The last one is this thread's own: it would only wait meanwhile.
+            handed_over = branch.parallel and side_by_side and len(begun) < len(triggered)
+            started.append(self._threads.submit(begun[-1]) if handed_over else begun[-1]())
         outcome = Outcome()
         for future, again in zip(started, begun, strict=True):
             if isinstance(future, Outcome):

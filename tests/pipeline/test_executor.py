@@ -223,6 +223,22 @@ def test_parallel_branches_run_side_by_side(bench: Bench):
     assert set(event.branches) == {"a", "b"}
 
 
+def test_of_parallel_branches_the_thread_that_would_wait_does_the_last(bench: Bench):
+    threads: dict[str, threading.Thread] = {}
+
+    def said_by(name: str) -> FakeModel:
+        def say(image: object) -> Classification:
+            threads[name] = threading.current_thread()
+            return Classification("x", 1.0)
+
+        return FakeModel(say, ["x"], "classify")
+
+    models = {"root": detector(CAR)} | {name: said_by(name) for name in ("a", "b", "c")}
+    (event,) = bench.run(root(branches=[branch(name, parallel=True) for name in ("a", "b", "c")]), models)
+    assert set(event.branches) == {"a", "b", "c"}
+    assert threads["c"] is threading.current_thread()
+
+
 def test_more_nested_parallel_branches_than_threads_do_not_wait_for_each_other(bench: Bench):
     def tree(depth: int, path: str) -> list[dict[str, Any]]:
         return [
