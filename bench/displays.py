@@ -20,9 +20,9 @@ from bench.clips import clip
 from bench.record import Measure, Row, Spread, finish
 
 DISPLAYS = 10
-WINDOW_SEC = 6
+WINDOW_SEC = 8
 """How long a side is looked at, and how long the clip is."""
-SETTLE_SEC = 2.0
+SETTLE_SEC = 1.5
 """After subscribing: trackers begin, actions for what stands there already are done."""
 
 

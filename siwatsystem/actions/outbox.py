@@ -69,6 +69,8 @@ class Outbox:
         self._changes = 0
         self._pending: deque[OutboxEvent] = deque()
         self._pending_bytes = 0
+        self._holders: Counter[int] = Counter()
+        """How many events hold a picture, by its identity: it takes memory once."""
         self._waiting: set[str] = set()
         self._lost: deque[str] = deque(maxlen=1000)
         self._untold: deque[Problem] = deque(maxlen=1000)
@@ -92,8 +94,8 @@ class Outbox:
         """Take an event; never blocks. Beyond what may wait in memory it is dropped, counted and told."""
         if not event.jobs:
             return
-        size = _held(event)
         with self._changed:
+            size = sum(size for blob, size in _pictures(event).items() if blob not in self._holders)
             full = len(self._waiting) >= self._settings.pending
             if full or self._closing or (self._pending and self._pending_bytes + size > _PENDING_BYTES):
                 self._rejected += 1
@@ -102,6 +104,7 @@ class Outbox:
             else:
                 self._pending.append(event)
                 self._pending_bytes += size
+                self._holders.update(_pictures(event).keys())
                 self._waiting.add(event.event_id)
             self._changed.notify_all()
 
@@ -303,13 +306,21 @@ class Outbox:
         """They no longer wait in memory; empties `group`, so that no event is forgotten twice."""
         with self._changed:
             for event in group:
-                self._pending_bytes -= _held(event)
+                self._let_go(event)
                 self._waiting.discard(event.event_id)
                 if lost:
                     self._lost.append(event.event_id)
                     self._troubles.dropped("failed", len(event.jobs))
             group.clear()
         self._note_change()
+
+    def _let_go(self, event: OutboxEvent) -> None:
+        """Its pictures are no longer held, but for those that other events hold as well."""
+        for blob, size in _pictures(event).items():
+            self._holders[blob] -= 1
+            if not self._holders[blob]:
+                del self._holders[blob]
+                self._pending_bytes -= size
 
     def _note_change(self) -> None:
         with self._changed:
@@ -345,11 +356,10 @@ class Outbox:
         return self._embedded.redis() if target.kind == "redis" else self._embedded.postgresql()
 
 
-def _held(event: OutboxEvent) -> int:
-    """Bytes of memory that the event's pictures take while it waits."""
-    return sum(
-        len(b) if isinstance(b, bytes) else b.nbytes for job in event.jobs if (b := job.blob) is not None
-    )
+def _pictures(event: OutboxEvent) -> dict[int, int]:
+    """Bytes of memory that the event's pictures take while it waits, by their identity."""
+    blobs = [job.blob for job in event.jobs if job.blob is not None]
+    return {id(blob): len(blob) if isinstance(blob, bytes) else blob.nbytes for blob in blobs}
 
 
 def _hold(path: Path) -> TextIOWrapper:

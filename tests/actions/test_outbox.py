@@ -7,10 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from siwatsystem.actions import delivery
 from siwatsystem.actions.base import Job, OutboxEvent, Problem
+from siwatsystem.actions.build import Picture
 from siwatsystem.actions.outbox import Outbox
 from siwatsystem.actions.store import StoredJob
 from siwatsystem.actions.targets import redis_target
@@ -183,4 +185,71 @@ def test_a_lane_whose_head_made_room_goes_on_at_once(tmp_path: Path, monkeypatch
     bench.submit(image, lane="two")
     until(lambda: taken == ["before", "behind"])
     assert bench.outbox.status()["dropped"] == {"outbox_full": 1}
+    bench.outbox.close()
+
+
+def test_a_picture_that_several_events_save_takes_memory_once(bench: Bench) -> None:
+    picture = Picture(np.zeros((100, 100, 3), np.uint8), "jpeg", 90)
+
+    def submit() -> None:
+        for number in range(10):
+            bench.submit(Job("redis_save_image", bench.away, {"key": f"k{number}"}, blob=picture))
+        assert bench.outbox._pending_bytes == 30_000
+
+    bench.together(submit)
+    assert bench.outbox.depth() == {bench.away: 11}
+    assert bench.outbox._pending_bytes == 0
+    assert not bench.outbox._holders
+
+
+def test_what_was_delivered_together_leaves_the_store_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    left: list[int] = []
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Sink(config, taken))
+    monkeypatch.setattr(delivery, "_TOGETHER_SEC", 600.0)
+    bench = Bench(tmp_path / "outbox.db")
+    there = bench.register(2)
+    store = bench.outbox._store
+    done = store.done
+    monkeypatch.setattr(store, "done", lambda seqs: (left.append(len(seqs)), done(seqs))[1])
+
+    def submit() -> None:
+        for number in range(20):
+            jobs = [Job("redis_publish", there, {"message": f"{number}-{part}"}) for part in range(2)]
+            bench.submit(*jobs, lane=str(number))
+
+    bench.together(submit)
+    until(lambda: len(taken) == 40 and not bench.outbox.status()["depth"] - 1)
+    assert sorted(taken) == sorted(f"{number}-{part}" for number in range(20) for part in range(2))
+    assert all(taken.index(f"{number}-0") < taken.index(f"{number}-1") for number in range(20))
+    assert sum(left) == 40
+    assert len(left) <= 4
+    bench.outbox.close()
+
+
+def test_what_was_delivered_before_a_server_went_away_is_not_delivered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    away: list[bool] = []
+
+    class Leaving(Sink):
+        """Takes three, then is away once."""
+
+        def deliver(self, job: StoredJob) -> None:
+            if len(taken) == 3 and not away:
+                away.append(True)
+                raise TargetUnavailable("away")
+            super().deliver(job)
+
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Leaving(config, taken))
+    bench = Bench(tmp_path / "outbox.db")
+    there = bench.register(2)
+    bench.together(lambda: [bench.submit(Job("redis_publish", there, {"message": str(n)})) for n in range(8)])
+    until(lambda: len(taken) == 8)
+    until(lambda: bench.outbox.depth() == {bench.away: 1})
+    assert sorted(taken) == [str(n) for n in range(8)]
+    assert away
     bench.outbox.close()
