@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from siwatsystem.streams.pool import Source
 from siwatsystem.streams.spec import SourceSpec
-from tests.cameras import Pool, pools, snapshots
+from tests.cameras import Pool, pools, rtsp, snapshots
 from tests.servers import until
 
 __all__ = ["pools"]
@@ -185,3 +185,17 @@ def test_snapshots_are_decoded_as_often_as_they_are_needed(
         assert shown.counted("source_frames_decoded") - decoded <= 16
         until(lambda: shown.counted("source_frames_decoded") > decoded)
         assert shown.source.online
+
+
+@pytest.mark.parametrize("bframes", ["0", "2"])
+def test_keyframes_of_an_rtsp_camera(pools: Callable[..., Pool], tmp_path: Path, bframes: str) -> None:
+    path = film(tmp_path / "film.mp4", 100, range(0, 100, 10), bf=bframes)
+    with rtsp(tmp_path, clip=path) as server:
+        shown = Shown(pools(target_fps=2).acquire(SourceSpec(server.url())))
+        until(lambda: shown.source.decoding.policy == "keyframes", 30)
+        before, decoded = len(shown.numbers), shown.counted("source_frames_decoded")
+        until(lambda: len(shown.numbers) >= before + 8, 30)
+        assert {number % 10 for number in shown.numbers[before + 1 :]} == {0}
+        assert shown.counted("source_frames_decoded") - decoded <= 10
+        assert shown.source.online
+        assert shown.source.reconnects == 0
