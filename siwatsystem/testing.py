@@ -45,6 +45,7 @@ class FakeModel:
         self.names = dict(enumerate(names))
         self.task = task
         self.fast_available = fast_answer is not None
+        self.batch_size = 1
         self.seen: list[Image] = []
         self._answers: Mapping[Precision, Answer | Exception | None] = {"exact": answer, "fast": fast_answer}
         self._lock = threading.Lock()

@@ -114,23 +114,24 @@ class BranchRunner:
         return outcome
 
     def _due(self, branch: Node, regions: Regions, owner: Owner | None, below: bool) -> Detection | None:
-        """The region to run on; None where nothing triggers the branch or all is known already."""
-        if owner is not None and owner.once and owner.subject.closed(branch):
+        """The region to run on; where there is none, that is told."""
+        region = due(branch, regions, owner)
+        if region is not None:
+            return region
+        if _settled(branch, owner):
             self._tell(branch, "skipped", "its votes have settled")
             return None
-        region = trigger_of(branch, regions)
-        if region is None:
-            there = ", ".join(regions) or "nothing"
-            wanted = branch.crop_class if branch.crop and branch.crop_class else branch.trigger_classes
-            self._tell(
-                branch,
-                "skipped",
-                f"wants {wanted if isinstance(wanted, str) else ' or '.join(wanted)}, there is {there}",
-            )
-            if below and owner is not None:
-                # The branch above runs only to reach this one: that must end some time.
-                owner.subject.abstain(branch)
-        return region
+        there = ", ".join(regions) or "nothing"
+        wanted = branch.crop_class if branch.crop and branch.crop_class else branch.trigger_classes
+        self._tell(
+            branch,
+            "skipped",
+            f"wants {wanted if isinstance(wanted, str) else ' or '.join(wanted)}, there is {there}",
+        )
+        if below and owner is not None:
+            # The branch above runs only to reach this one: that must end some time.
+            owner.subject.abstain(branch)
+        return None
 
     def _one(self, branch: Node, region: Detection, owner: Owner | None) -> Outcome:
         """One branch; a failure costs only its own result."""
@@ -188,6 +189,15 @@ class BranchRunner:
     ) -> None:
         if self._trace is not None:
             self._trace.steps.append(Step(branch.model_id, outcome, reason, result, seconds))
+
+
+def due(branch: Node, regions: Regions, owner: Owner | None) -> Detection | None:
+    """The region to run on; None where nothing triggers the branch or all is known already."""
+    return None if _settled(branch, owner) else trigger_of(branch, regions)
+
+
+def _settled(branch: Node, owner: Owner | None) -> bool:
+    return owner is not None and owner.once and owner.subject.closed(branch)
 
 
 def _owner_below(branch: Node, reading: Reading, owner: Owner | None) -> Owner | None:

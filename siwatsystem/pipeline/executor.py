@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,8 +21,8 @@ from siwatsystem.detections import Classification, Detection, Prediction
 from siwatsystem.frames import Image
 from siwatsystem.model_registry import SharedModel
 from siwatsystem.pipeline.acting import Actor
-from siwatsystem.pipeline.branches import BranchRunner
-from siwatsystem.pipeline.crops import Box, crop_of, looks_of
+from siwatsystem.pipeline.branches import BranchRunner, due
+from siwatsystem.pipeline.crops import Box, crop_box, crop_of, looks_of
 from siwatsystem.pipeline.events import Event, EventContext
 from siwatsystem.pipeline.following import Seen, untracked
 from siwatsystem.pipeline.memo import PredictionMemo
@@ -168,7 +169,10 @@ class Pipeline:
             if why is not None:
                 run.tell(Step(root.model_id, "skipped", f"{box.class_name} {box.confidence:.2f}: {why}"))
         events: list[Event] = []
-        for main, regions in self._groups(root, seen):
+        groups = self._groups(root, seen)
+        if len(groups) > 1:
+            self._ask_ahead(root, groups, seen, run)
+        for main, regions in groups:
             event = self._event(root, main, regions, seen, run)
             if event is not None:
                 events.append(event)
@@ -227,18 +231,31 @@ class Pipeline:
         ready = [box for box in regions.values() if seen.ready(box)]
         return [(max(ready, key=lambda box: box.confidence), regions)] if ready else []
 
+    def _ask_ahead(
+        self, root: Node, groups: Sequence[tuple[Detection, Regions]], seen: Seen, run: _Run
+    ) -> None:
+        """Ask at once what several events are about to ask of a model that takes pictures together: one
+        event after the other, each would wait for a batch of its own. The memo keeps the answers."""
+        asked = [
+            (branch, box)
+            for main, regions in groups
+            if _missing(root, main, regions, seen) is None
+            for branch in root.branches
+            if branch.crop and self.models[branch.model_id].batch_size > 1
+            if (region := due(branch, regions, _owner(root, main, seen))) is not None
+            if (box := crop_box(region, run.view.shape)) is not None
+        ]
+        count = Counter(branch.model_id for branch, _ in asked)
+        for branch, box in asked:
+            if count[branch.model_id] > 1:
+                self._threads.submit(self._predict, branch, run.view, box, run.memo)
+
     def _event(self, root: Node, main: Detection, regions: Regions, seen: Seen, run: _Run) -> Event | None:
-        subject = seen.subject_of(main)
-        known = {} if subject is None else with_remembered(root, {}, subject)
-        missing = not_ready(root, regions, known)
-        if not expected(root, regions):
-            missing = f"none of {', '.join(root.expected_classes)} is there"
+        missing = _missing(root, main, regions, seen)
         if missing is not None:
             run.tell(Step(root.model_id, "skipped", f"{main.class_name} {main.confidence:.2f}: {missing}"))
             return None
-        owner = (
-            None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)
-        )
+        subject, owner = seen.subject_of(main), _owner(root, main, seen)
         session_id = self._session(root, regions, subject, run.context.session_id)
         actor = Actor(run.view, main, run.context, session_id, self._targets, owner)
         jobs = actor.initial_record() if self._records and all_expected(root, regions) else []
@@ -306,6 +323,20 @@ class Pipeline:
             return model.predict(crop_of(view, box, node), least, precision)
 
         return memo.get(key, make)
+
+
+def _owner(root: Node, main: Detection, seen: Seen) -> Owner | None:
+    """On whose behalf an event acts; None where nothing is followed."""
+    subject = seen.subject_of(main)
+    return None if subject is None else Owner(subject, root.tracking is not None and root.tracking.acts_once)
+
+
+def _missing(root: Node, main: Detection, regions: Regions, seen: Seen) -> str | None:
+    """Why there is no event of `main`; None where there is one."""
+    if not expected(root, regions):
+        return f"none of {', '.join(root.expected_classes)} is there"
+    subject = seen.subject_of(main)
+    return not_ready(root, regions, {} if subject is None else with_remembered(root, {}, subject))
 
 
 def _looks(run: _Run, encoder: Encoder, boxes: Sequence[Detection]) -> Features:

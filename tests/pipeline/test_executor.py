@@ -382,3 +382,40 @@ def test_an_update_may_wait_for_a_branch_of_a_branch(bench: Bench):
     bench.run(node, models, EventContext(session_id=7))
     assert [job.payload["fields"] for job in bench.outbox.jobs] == [{"car_year": "2024"}]
     assert bench.run(node, {**models, "root": detector(CAR)}) == []
+
+
+LEFT, RIGHT = Detection("Car", 0.8, (0, 0, 90, 90)), Detection("Car", 0.9, (100, 0, 190, 90))
+
+
+def test_crops_of_several_objects_are_asked_together_where_a_model_takes_them_together(bench: Bench):
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(image: np.ndarray) -> Classification:
+        meeting.wait()
+        return Classification("Aster", 0.9)
+
+    brand = FakeModel(meet, ["Aster"], "classify")
+    brand.batch_size = 16
+    node = root(objectClass="Car", branches=[branch("brand")])
+    events = bench.run(node, {"root": detector(LEFT, RIGHT), "brand": brand})
+    assert [event.attributes["carBrand"] for event in events] == ["Aster", "Aster"]
+    assert len(brand.seen) == 2
+
+
+def test_nothing_is_asked_together_that_would_not_be_asked_at_all(bench: Bench):
+    brand, body = said("Aster"), said("SUV")
+    brand.batch_size = body.batch_size = 16
+    front = Detection("Frontal", 0.7, (120, 50, 160, 80))
+    branches = [branch("brand", "Frontal"), branch("body")]
+    waits = update("brand", car_brand="{brand.brand}")
+    node = root(objectClass="Car", branches=branches, parallelActions=[waits])
+    bench.run(node, {"root": detector(LEFT, RIGHT, front), "brand": brand, "body": body})
+    assert (len(brand.seen), len(body.seen)) == (1, 1)
+
+
+def test_a_model_that_fails_on_crops_asked_together_costs_only_its_results(bench: Bench):
+    brand = FakeModel(RuntimeError("broken"), ["Aster"], "classify")
+    brand.batch_size = 16
+    node = root(objectClass="Car", branches=[branch("brand"), branch("body")])
+    events = bench.run(node, {"root": detector(LEFT, RIGHT), "brand": brand, "body": said("SUV")})
+    assert [set(event.branches) for event in events] == [{"body"}, {"body"}]
