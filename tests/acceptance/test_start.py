@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from demo.processes import free_port
+from tests.acceptance.archives import Shelf
+from tests.acceptance.conftest import Station
 from tests.acceptance.worker import ROOT, worker
 
 pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(120)]
@@ -59,3 +61,14 @@ def test_importing_the_application_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_on_exported_models_never_loads_torch(tmp_path: Path, station: Station, archives: Shelf):
+    """What its process has mapped says so, also of what a library would load by itself."""
+    with worker(tmp_path, SIWAT_RUNTIME__DEVICE="cpu") as running, running.client() as client:
+        client.subscribe("gate;east", rtspUrl=station.camera(), modelUrl=archives.url("demo.mpta"))
+        client.until_type("imageDetection", timeout=240)
+        mapped = Path(f"/proc/{running.process.child.pid}/maps").read_text()
+    assert "libopenvino" in mapped
+    assert "libtorch" not in mapped
