@@ -39,8 +39,12 @@ class Shelf:
         self._server = server
         self.requests: list[str] = server.requests  # type: ignore[attr-defined]
 
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return f"http://127.0.0.1:{self.port}/{name}"
 
 
 @contextmanager

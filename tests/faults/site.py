@@ -32,7 +32,7 @@ class Site:
         self.client.subscribe(identifier, **{**address, **more})
         return identifier
 
-    def told(self, identifier: str, online: bool, timeout: float = 60.0) -> float:
+    def told(self, identifier: str, online: bool, timeout: float = 240.0) -> float:
         """Seconds until a state report calls the subscription online, or offline."""
         began = time.monotonic()
         self.client.until_online(identifier, online, timeout=timeout)
