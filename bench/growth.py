@@ -33,7 +33,7 @@ EVERY_FRAME = "10"
 """More than a camera sends: every frame is due."""
 WINDOW_SEC = {1: 6.0, 8: 3.0, 64: 3.0}
 IDLE_SEC = 3.0
-SATURATED_SEC = 8.0
+SATURATED_SEC = 11.0
 SETTLE_SEC = 1.5
 ANALYSED = "siwat_frames_analysed_total"
 DROPPED = "siwat_frames_dropped_total"
