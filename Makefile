@@ -68,7 +68,13 @@ bench-gpu: setup
 	$(BIN)/python -m bench.gpu
 
 # Beside other products, which need an environment of their own (6 GB).
-bench-peers: setup system
+PEERS := .demo/peers-venv/.installed
+$(PEERS): requirements.peers.txt
+	test -x .demo/peers-venv/bin/python || $(PYTHON) -m venv .demo/peers-venv
+	nice -n 15 .demo/peers-venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-peers: setup system $(PEERS)
 	$(BIN)/python -m bench.peers
 
 # What looks after the supply chain, in an environment of its own.
