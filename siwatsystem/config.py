@@ -68,7 +68,7 @@ class StreamSettings(Section):
     """Which frames are decoded. `auto`: keyframes alone while they come as often as frames are analysed,
     else all; `all`; `keyframes` alone, however rarely they come."""
     decode_device: Literal["auto", "cpu"] = "auto"
-    """What decodes. `auto`: the NVIDIA GPU's decoder where there is one that takes the stream, else the CPU."""
+    """What decodes. `auto`: the decoder of the NVIDIA GPU where it takes the stream, else the CPU."""
     snapshot_max_mb: Annotated[int, Field(ge=1, le=200)] = 20
     """Largest snapshot that is read."""
     verify_certificates: bool = True

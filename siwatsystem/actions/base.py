@@ -1,6 +1,6 @@
 """What flows into the outbox: an event and the jobs it causes, nothing in them left to resolve."""
 
-import uuid
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -39,7 +39,7 @@ class Job:
     payload: Mapping[str, Any]
     blob: bytes | LateBlob | None = None
     expires_at: float | None = None
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    key: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class OutboxEvent:
     jobs: tuple[Job, ...]
     lane: str | None = None
     subscription: str | None = None
-    event_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    event_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What is remembered of one object that is followed: its session, what was done for it, its votes."""
 
+import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Subject:
     written: dict[str, Written] = field(default_factory=dict[str, Written])
     waiting: dict[str, Job] = field(default_factory=dict[str, Job])
     """Messages that wait for votes to settle, as they would be sent now."""
-    lane: str = field(default_factory=lambda: uuid.uuid4().hex)
+    lane: str = field(default_factory=lambda: secrets.token_hex(16))
     """Where the outbox keeps its events in order."""
     ballots: dict[str, Ballot] = field(default_factory=dict[str, Ballot])
     results: dict[str, BranchResult] = field(default_factory=dict[str, BranchResult])

@@ -38,6 +38,8 @@ class Classify:
 
 def resize_and_crop(image: Image, size: tuple[int, int]) -> Image:
     """The middle of `image` after its shorter edge was scaled; stretched where `size` is no square."""
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
     from PIL import Image as Pillow
 
     wanted_h, wanted_w = size

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from siwatsystem.runtime import postprocess
 from siwatsystem.runtime.postprocess import boxes_of
 
 
@@ -18,7 +19,9 @@ def in_order(boxes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("count", "classes", "least"), [(200, 1, 0.25), (3000, 3, 0.25), (3000, 80, 0.001)])
+@pytest.mark.parametrize(
+    ("count", "classes", "least"), [(40, 2, 0.1), (200, 1, 0.25), (3000, 3, 0.25), (3000, 80, 0.001)]
+)
 def test_agrees_with_ultralytics(count: int, classes: int, least: float):
     from siwatsystem.runtime.silence import silence
 
@@ -33,6 +36,16 @@ def test_agrees_with_ultralytics(count: int, classes: int, least: float):
         assert ours.shape == theirs.shape
         # Of boxes with the very same confidence neither side promises an order.
         assert in_order(ours) == pytest.approx(in_order(theirs), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_boxes_are_suppressed_as_many_are(seed: int, monkeypatch: pytest.MonkeyPatch):
+    data = raw(seed, 60, 2)
+    data[2:4, seed % 7] = 0
+    few = boxes_of(data, 0.02)
+    assert 5 < len(few) <= 60
+    monkeypatch.setattr(postprocess, "_FEW", 0)
+    assert np.array_equal(few, boxes_of(data, 0.02))
 
 
 def test_nothing_above_the_threshold_is_no_boxes():
