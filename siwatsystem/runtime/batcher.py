@@ -8,7 +8,6 @@ that fails is tried again picture by picture, so that a bad one costs only itsel
 import collections
 import logging
 import threading
-import time
 from concurrent.futures import Future
 
 from siwatsystem.detections import Prediction
@@ -40,6 +39,8 @@ class Batcher:
         self._closed = False
         self._running = 0
         self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._together = backend.batch_size
+        """Pictures that waited when the last batch was taken."""
         self._thread: threading.Thread | None = None
         if backend.batch_size > 1:
             # A daemon, so that an owner who never closes it does not keep the process alive.
@@ -106,14 +107,17 @@ class Batcher:
                     self._state.notify_all()
 
     def _gather(self) -> list[_Waiting]:
-        """The next batch; empty when closed. From then on this thread counts as running."""
+        """The next batch; empty when closed. From then on this thread counts as running.
+
+        It waits for as many as came together the last time: one camera alone never waits, and many
+        that ask at a time are worth the few milliseconds.
+        """
         full = self.backend.batch_size
         with self._state:
             self._state.wait_for(lambda: self._closed or bool(self._waiting))
-            deadline = time.monotonic() + self._wait_sec
-            self._state.wait_for(
-                lambda: self._closed or len(self._waiting) >= full, max(deadline - time.monotonic(), 0)
-            )
+            wanted = min(full, self._together)
+            self._state.wait_for(lambda: self._closed or len(self._waiting) >= wanted, self._wait_sec)
+            self._together = max(1, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), full))]
             self._running = 1 if batch else 0
             return batch

@@ -65,6 +65,8 @@ class OpenVINOBackend(Described):
         self._lock = threading.Lock()
         self._compiled: dict[_Key, Any] = {}
         self._compiling: set[_Key] = set()
+        self._dividing: list[threading.Thread] = []
+        self._closed = False
         self._idle: dict[_Key, list[_Request]] = {}
         self._compile_first()
 
@@ -79,6 +81,11 @@ class OpenVINOBackend(Described):
             return {streams for _, streams in self._compiled}
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            dividing = self._dividing
+        for thread in dividing:
+            thread.join()
         with self._lock:
             self._idle.clear()
             self._compiled.clear()
@@ -117,11 +124,15 @@ class OpenVINOBackend(Described):
                 return key
             if key in self._compiling or streams not in self._shares:
                 return other
-            self._compiling.add(key)
-        return self._divided(key, other)
+            if not self._closed:
+                self._compiling.add(key)
+                thread = threading.Thread(target=self._divide, args=(key,), name="divide")
+                self._dividing.append(thread)
+                thread.start()
+            return other
 
-    def _divided(self, key: _Key, other: _Key) -> _Key:
-        """Compile `key` while other calls are served by `other`; `other` where that fails."""
+    def _divide(self, key: _Key) -> None:
+        """Compile `key`, while all calls are served by what there is."""
         size, streams = key
         try:
             compiled = self._compile(size, streams)
@@ -129,10 +140,10 @@ class OpenVINOBackend(Described):
             log.warning("%s; it stays undivided", error)
             with self._lock:
                 self._shares = tuple(count for count in self._shares if count != streams)
-            return other
+            return
         with self._lock:
-            self._compiled[key] = compiled
-        return key
+            if not self._closed:
+                self._compiled[key] = compiled
 
     def _compile_first(self) -> None:
         """Compile what the first picture will most likely need, so that it does not wait."""

@@ -87,6 +87,37 @@ def test_a_batch_does_not_wait_for_ever_to_be_full():
     batcher.close()
 
 
+def test_who_asks_alone_waits_for_nobody():
+    backend = FakeBackend(batch_size=4)
+    batcher = Batcher(backend, wait_sec=0.2)
+    batcher.predict(picture(10))  # nobody knows yet that there is one camera only
+    began = time.monotonic()
+    for _ in range(20):
+        batcher.predict(picture(10))
+    assert time.monotonic() - began < 20 * 0.2
+    assert backend.batches == [1] * 21
+    batcher.close()
+
+
+def test_who_came_together_is_waited_for_the_next_time():
+    backend = FakeBackend(batch_size=8)
+    batcher = Batcher(backend, wait_sec=5)
+    batcher._together = 1
+    backend.go.clear()
+    first, _ = ask_all(batcher, [picture(10)])
+    assert backend.busy.wait(30)
+    second, _ = ask_all(batcher, [picture(20), picture(30), picture(40)])
+    deadline = time.monotonic() + 30
+    while len(batcher._waiting) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    backend.go.set()
+    join([*first, *second])
+    third, _ = ask_all(batcher, [picture(20), picture(30), picture(40)])
+    join(third)
+    assert backend.batches == [1, 3, 3]
+    batcher.close()
+
+
 def test_a_bad_picture_costs_only_itself():
     backend = FakeBackend(batch_size=3)
     batcher = Batcher(backend, wait_sec=5)
