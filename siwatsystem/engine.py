@@ -110,19 +110,26 @@ class Engine:
     def close(self, timeout: float) -> None:
         """End everything within about `timeout` seconds; what was accepted stays on disk."""
         self._closing.set()
+        models = threading.Thread(target=self._close_models, name="close-models", daemon=True)
+        models.start()
+        models.join(timeout / 2)
+        if models.is_alive():
+            log.warning("models are still at work after %.1f s and are left alone", timeout / 2)
+        self.outbox.close(timeout / 2)
+        self.embedded.close()
+
+    def _close_models(self) -> None:
+        # First what others may be waiting in: a download, an export.
+        set_default_store(None)
+        self.archives.close()
         with self._lock:
             opened = list(self._open.values())
             self._open.clear()
         for one in opened:
             one.close()
         self._branches.shutdown(wait=False, cancel_futures=True)
-        # First what others may be waiting in: a download, an export.
-        set_default_store(None)
-        self.archives.close()
         set_default_registry(None)
         self.registry.close()
-        self.outbox.close(timeout)
-        self.embedded.close()
 
     def status(self) -> dict[str, Any]:
         """The outbox's state, for `/health`."""

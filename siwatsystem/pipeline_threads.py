@@ -3,6 +3,8 @@
 Frames reach a thread straight from the one that read them, without a detour through the event loop.
 """
 
+import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -78,11 +80,28 @@ class PipelineThreads:
         for thread in threads:
             thread.join()
 
+    async def closed_within(self, limit: float) -> bool:
+        """`close`, but wait at most `limit` seconds. Returns whether all threads have ended."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            self.close()
+            with contextlib.suppress(RuntimeError):  # it took too long, and the event loop has ended
+                loop.call_soon_threadsafe(ended.set)
+
+        # Not a thread of asyncio's: those are waited for, however long a model hangs.
+        threading.Thread(target=close, name="close-pipelines", daemon=True).start()
+        try:
+            async with asyncio.timeout(limit):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("frames are still under way after %.1f s", limit)
+        return ended.is_set()
+
     def _wake(self, now: float) -> None:
         """Have somebody take what asks; called with the lock held."""
         if self._clock is None and not self._closed.is_set():
-            self._clock = threading.Thread(target=self._look, name="pipeline-clock", daemon=True)
-            self._clock.start()
+            self._clock = _started(threading.Thread(target=self._look, name="pipeline-clock", daemon=True))
         if not self._schedule.waits:
             return
         if self._idle:
@@ -92,14 +111,9 @@ class PipelineThreads:
         if len(self._threads) >= self._schedule.threads_wanted(now):
             return
         self._number += 1
-        thread = threading.Thread(target=self._run, name=f"pipeline-{self._number}")
-        try:
-            thread.start()
-        except RuntimeError as error:
-            # Those that are there take it; without any, the next frame tries again.
-            log.warning("a thread for pipelines could not be started: %s", error)
-            return
-        self._threads.add(thread)
+        thread = _started(threading.Thread(target=self._run, name=f"pipeline-{self._number}", daemon=True))
+        if thread is not None:
+            self._threads.add(thread)
 
     def _run(self) -> None:
         turn: Turn | None = None
@@ -137,3 +151,13 @@ class PipelineThreads:
                 for turn in self._turns:
                     if self._schedule.ask_overdue(turn, now):
                         self._wake(now)
+
+
+def _started(thread: threading.Thread) -> threading.Thread | None:
+    """`thread`, started; None where the system gives no more threads: the next frame tries again."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        log.warning("a thread for pipelines could not be started: %s", error)
+        return None
+    return thread

@@ -88,21 +88,13 @@ class Worker:
         self._loops.clear()
         deadline = self.settings.shutdown_timeout_sec
         drained, _ = await asyncio.gather(
-            self._drain_threads(deadline / 3), asyncio.to_thread(self.pool.close, deadline / 3)
+            self.threads.closed_within(deadline / 3), asyncio.to_thread(self.pool.close, deadline / 3)
         )
         if drained:
             for loop in loops:
                 loop.finish()
         await self.loader.close()
         await asyncio.to_thread(self.engine.close, deadline / 3)
-
-    async def _drain_threads(self, limit: float) -> bool:
-        """Let the frames under way come to their end: they use what is closed next."""
-        ended = asyncio.create_task(asyncio.to_thread(self.threads.close), name="drain")
-        done, _ = await asyncio.wait({ended}, timeout=limit)
-        if not done:
-            log.warning("frames are still under way after %.1f s", limit)
-        return bool(done)
 
     # --- what the WebSocket route calls ----------------------------------------------------------
 

@@ -152,3 +152,20 @@ def test_who_left_is_not_taken(threads: PipelineThreads):
     time.sleep(0.05)
     assert gone.entered == 0
     assert not gone.ask()
+
+
+def test_without_threads_to_be_had_a_frame_is_not_taken_and_the_next_one_is(
+    threads: PipelineThreads, monkeypatch: pytest.MonkeyPatch
+):
+    start = threading.Thread.start
+
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    work = Work(threads)
+    monkeypatch.setattr(threading.Thread, "start", none)
+    assert work.ask(), "asked for, though nobody can take it yet"
+    monkeypatch.setattr(threading.Thread, "start", start)
+    other = Work(threads)
+    soon(lambda: other.ask() or other.done)
+    soon(lambda: work.done and other.done)

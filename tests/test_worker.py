@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,6 +12,7 @@ from siwatsystem.config import Settings
 from siwatsystem.connections import Connection
 from siwatsystem.detections import Detection
 from siwatsystem.errors import ModelRefused, StreamLost, StreamUnauthorized
+from siwatsystem.frames import Image
 from siwatsystem.messages import encode
 from siwatsystem.routes.dashboard import camera_of
 from siwatsystem.routes.health import precisions_of
@@ -369,3 +371,32 @@ def test_a_subscription_as_the_dashboard_sees_it():
         assert camera_of(bench.worker, wish).problem == "gone"
 
     play(scene)
+
+
+def test_a_model_that_hangs_does_not_hold_up_the_end():
+    hung, let_go = threading.Event(), threading.Event()
+
+    def hang(image: Image) -> tuple[Detection, ...]:
+        hung.set()
+        let_go.wait(60)
+        return (CAR,)
+
+    async def scene() -> None:
+        bench = Bench([], shutdown_timeout_sec=0.9)
+        bench.model = FakeModel(hang, ["Car"])
+        await bench.start()
+        bench.subscribe(bench.connect())
+        await until(lambda: bench.worker.loop_of("d1;c1").loaded.pipeline)  # type: ignore[union-attr]
+        bench.source().show()
+        await until(hung.is_set)
+        await bench.worker.stop()
+
+    # Ending the event loop waits for its own threads: none of them may be the one that hangs.
+    runner = threading.Thread(target=lambda: asyncio.run(scene()))
+    runner.start()
+    runner.join(30)
+    ended = not runner.is_alive()
+    let_go.set()
+    runner.join(60)
+    assert hung.is_set()
+    assert ended

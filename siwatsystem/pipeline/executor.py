@@ -127,9 +127,9 @@ class Pipeline:
         a picture stands alone. `submitted` collects the ids of the outbox events, `trace` what each
         node did. Raises what a root model raises.
         """
+        view = View.of(image)
         with self._idle:
             self._runs += 1
-        view = View.of(image)
         run = _Run(view, context, memo or PredictionMemo(), state or PipelineState(), trace, submitted)
         try:
             with run.state.lock:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 Pictures = Callable[[], Iterable[View]]
 FEWEST_COMPARED = 3
 """Crops on which a branch must have been compared; fewer prove nothing."""
+MOST_TEST_PICTURES = 24
+"""Pictures of an archive's tests that are compared, evenly chosen: all are in memory at a time."""
 MOST_ROUNDS = 20
 """After it a branch that is hardly ever reached keeps the archive exact."""
 MOST_KEPT_BYTES = 64 << 20
@@ -70,8 +72,11 @@ class Gate:
         found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
         if len(found) >= FEWEST_COMPARED:
             self._busy = True
+            step = -(-len(found) // MOST_TEST_PICTURES)
             self._begin(
-                lambda: (_as_of_a_camera(image) for path in found if (image := _read(path)) is not None)
+                lambda: (
+                    _as_of_a_camera(image) for path in found[::step] if (image := _read(path)) is not None
+                )
             )
 
     def offer(self, view: View, events: Sequence[Event]) -> None:

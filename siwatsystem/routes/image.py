@@ -1,6 +1,7 @@
 """`GET /camera/{camera_id}/image`: the newest frame as JPEG, encoded once however many ask."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from siwatsystem.overlay import draw
 from siwatsystem.reports import wire_time
 from siwatsystem.routes.access import worker_of
 from siwatsystem.worker import Worker
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["images"])
 
@@ -166,5 +169,12 @@ async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
 
 
 def _encode(picture: Callable[[Crop | None], Image], crop: Crop | None) -> bytes:
+    """Raises ValueError, whatever a library makes of a picture that it cannot take."""
     metrics.JPEG_ENCODED.inc()
-    return encode_jpeg(picture(crop))
+    try:
+        return encode_jpeg(picture(crop))
+    except ValueError:
+        raise
+    except Exception as error:
+        log.exception("a picture could not be encoded")
+        raise ValueError(f"the picture could not be encoded ({type(error).__name__})") from error

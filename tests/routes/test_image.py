@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
-from siwatsystem.frames import Crop, Frame, encode_jpeg
+from siwatsystem.frames import Crop, Frame, Image, encode_jpeg
 from siwatsystem.routes.image import PlainImages
 
 CAMERA = "display;camera"
@@ -140,6 +140,13 @@ def test_no_frame_yet_and_one_that_cannot_be_encoded(stage: Stage):
     stage.source.latest = frame(np.zeros((4, 4, 3), np.uint16))
     answer = stage.client.get(URL)
     assert (answer.status_code, "cannot be encoded" in answer.json()["detail"]) == (500, True)
+
+    def broken() -> Image:
+        raise RuntimeError("swscale has had enough")
+
+    stage.source.latest = Frame(broken, captured_at=0.0, monotonic=0.0)
+    answer = stage.client.get(URL)
+    assert (answer.status_code, "RuntimeError" in answer.json()["detail"]) == (500, True)
     stage.source.latest = None
     answer = stage.client.get(URL)
     assert (answer.status_code, answer.json()["detail"]) == (404, f"no frame of {CAMERA} yet")
