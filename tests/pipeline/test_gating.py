@@ -81,6 +81,14 @@ def test_it_becomes_fast_on_frames_that_say_the_same(bench: Bench) -> None:
     assert "same as exact" in opened.pipeline.precision_reason
 
 
+def test_of_many_test_pictures_some_are_chosen_all_over(bench: Bench) -> None:
+    bench.picture(2 * gating.MOST_TEST_PICTURES + 1)
+    opened = bench.open((CAR,))
+    until(lambda: opened.pipeline.precision == "fast")
+    compared = int(opened.pipeline.precision_reason.split()[-2])
+    assert gating.MOST_TEST_PICTURES / 2 < compared <= gating.MOST_TEST_PICTURES
+
+
 def test_it_stays_exact_where_a_box_is_lost_and_says_so(bench: Bench) -> None:
     opened = bench.open((FAINT,))
     run(opened, 3)
