@@ -19,8 +19,11 @@ _NEEDED = 3
 """Intervals in a row that have to be short enough before keyframes alone are decoded. Doubled each time
 that this soon turned out to be wrong."""
 _MOST_NEEDED = 48
-_THINNED = 2 / 3
-"""Keyframes closer to each other than this part of the interval are more than are needed."""
+_THINNED = 0.5
+"""Keyframes closer to each other than this part of the interval are more than are needed. Those that are taken
+lie up to half their distance off the grid of the moments at which a frame is needed, to either side. Whoever
+analyses them has a grid of its own, which misses none as long as they, with the jitter of the network, stay
+within half an interval (`schedule.Turn`)."""
 _JITTER_SEC = 0.5
 """Packets arrive that much later than they were made, and half of the longest interval, now and then."""
 _WINDOW = 16
@@ -132,8 +135,12 @@ class DecodePolicy:
 
     def _is_due(self, at: float) -> bool:
         """Whether this keyframe is the nearest to the moment at which a frame is needed."""
-        assert self.keyframe_sec is not None
-        if self.keyframe_sec <= self._interval * _THINNED and at < self._due - self.keyframe_sec / 2:
+        # The mean, which jitter does not move: a distance near the bound is not to cross it all the time.
+        apart = (self._arrivals[-1] - self._arrivals[0]) / (len(self._arrivals) - 1)
+        if apart > self._interval * _THINNED:
+            self._due = at + self._interval
+            return True
+        if at < self._due - apart / 2:
             return False
         # On a grid, so that the mean rate is kept; after a pause on a new one.
         self._due = self._due + self._interval if at - self._due < self._interval else at + self._interval

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from siwatsystem.schedule import Schedule
 from siwatsystem.streams.policy import DecodePolicy, Mode, Step
 
 RATE = 25
@@ -200,6 +201,48 @@ def test_the_rate_is_kept_where_every_second_keyframe_is_needed() -> None:
     run = Run(1.0).feed(camera(12), 100)
     taken = [time for time in run.decoded if 10 <= time < 90]
     assert len(taken) == pytest.approx(80, abs=1)
+
+
+@pytest.mark.parametrize("interval", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_as_many_are_analysed_as_are_wanted_however_far_apart_keyframes_are(
+    interval: float, jitter: float
+) -> None:
+    """The loops' slots lie on grids of their own. `jitter`: in intervals."""
+    for part in range(10, 101):
+        rates = [analysed(interval * part / 100, interval, interval * jitter, loop) for loop in range(1, 8)]
+        assert min(rates) >= 0.98, part
+        assert max(rates) <= 1.02, part
+
+
+def analysed(apart: float, interval: float, jitter: float, loops: int) -> float:
+    """Frames that the last of so many loops is given, of a camera whose pictures are keyframes `apart`
+    seconds from each other, as a part of those it wants."""
+    chance = random.Random(loops)
+    policy, schedule = DecodePolicy("auto", interval), Schedule(1)
+    for _ in range(loops):
+        turn = schedule.join("pipeline", lambda: None, interval)
+    given, now = 0, 0.0
+    count = round(160 * interval / apart)
+    for number in range(count):
+        media = number * apart
+        now = max(now, media + chance.uniform(0, jitter))
+        step = policy.packet(True, now, media)
+        policy.whole_keyframe()
+        asks = step is not Step.SKIP and turn.frame(now) and schedule.ask(turn, now)
+        if asks or schedule.ask_overdue(turn, now):
+            assert schedule.take(now) is turn
+            schedule.rest(turn)
+            schedule.left(turn)
+            given += media >= 40 * interval
+    return given * interval / (count * apart - 40 * interval)
+
+
+def test_when_keyframes_become_more_frequent_nobody_waits() -> None:
+    """All are taken for a while, then some of them."""
+    run = Run(0.5).feed(camera(*[10] * 100, 3), 60)
+    assert run.policy.in_force == "keyframes"
+    assert run.gap() < 0.65
 
 
 def test_a_keyframe_that_cannot_be_decoded_alone_ends_it() -> None:
