@@ -74,7 +74,7 @@ def streams_of(path: Path, streams: int, seconds: float, analyse: Callable[[Any]
             counts[0] += decoded
             counts[1] += analysed
 
-    threads = [threading.Thread(target=work) for _ in range(streams)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(streams)]
     for thread in threads:
         thread.start()
     began = time.perf_counter()

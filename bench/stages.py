@@ -134,13 +134,12 @@ def _nodes(pipeline: Pipeline, view: View, precision: Precision, watch: Stopwatc
 def _messages(events: list[Event], watch: Stopwatch) -> None:
     subscription = Subscription("bench;camera", SourceSpec("rtsp://camera/1"), 101, "Demo", "http://a/b.mpta")
     for event in events:
-        message = watch("imageDetection made", image_detection, subscription, event, (0, 0), time.time(), 1)
-        watch("imageDetection written", message.model_dump_json, by_alias=True)
+        watch("imageDetection written", image_detection, subscription, event, (0, 0), time.time(), 1)
 
 
 def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
-    frames: Annotated[int, typer.Option(help="Frames that are analysed")] = 60,
+    frames: Annotated[int, typer.Option(help="Frames that are analysed", min=WARM_UP + 1)] = 60,
 ) -> None:
     """Measure, keep `bench/results/stages.json`, print."""
     watch = Stopwatch()

@@ -110,6 +110,9 @@ def main(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 where they differ")] = False,
 ) -> None:
     """Write the tables."""
+    if not rows():
+        print(f"nothing was measured yet: {RESULTS.relative_to(ROOT)} is empty, make bench fills it")
+        sys.exit(1 if check else 0)
     stale = False
     for (path, mark), table in tables().items():
         text = path.read_text(encoding="utf-8")

@@ -305,6 +305,7 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
 
     Raises InvalidSetting with one line that names the key, its value and what is allowed.
     """
+    _refuse_unknown_variables()
     named = path or (Path(os.environ["SIWAT_CONFIG"]) if os.environ.get("SIWAT_CONFIG") else None)
     file = named or Path("config.json")
     values: dict[str, Any] = _read(file) if named or file.exists() else {}
@@ -318,6 +319,15 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
         prefix = f"SIWAT_{section[1].upper()}" if section else "SIWAT_"
         names = ", ".join(sorted(name for name in os.environ if name.upper().startswith(prefix)))
         raise InvalidSetting(f'{names}: not JSON; a list is written as ["one", "two"]') from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A variable of ours that names no setting is a mistake, as a key in the file is."""
+    known = {"config", *Settings.model_fields}
+    for name in sorted(os.environ):
+        key = name.lower().removeprefix("siwat_").partition("__")[0]
+        if name.upper().startswith("SIWAT_") and key not in known:
+            raise InvalidSetting(f"{name}: no such setting")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from siwatsystem.mpta_manager import ArchiveStore, set_default_store
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 from siwatsystem.proofs import Proof, Proofs
+from siwatsystem.runtime.auto import check
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
 
@@ -43,9 +44,10 @@ class Engine:
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them, and
-        for a trusted key that is none."""
+        """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them, for a
+        trusted key that is none, and for a device or runtime that is not here."""
         settings, folder = self._settings, self._settings.data_dir
+        check(settings.runtime)
         self._trust = Trust(read_trusted(settings.models.trusted_keys), settings.require_signature)
         self.embedded = EmbeddedServers(
             folder,

@@ -136,3 +136,12 @@ def test_every_setting_is_described():
     assert len(rows) > 50
     assert [row for row in rows if row.rstrip().endswith("|  |")] == []
     assert Settings.model_fields
+
+
+@pytest.mark.parametrize(
+    "name", ["SIWAT_DECODE", "SIWAT_TARGETFPS", "SIWAT_STREAM__DECODE", "siwat_precision"]
+)
+def test_a_variable_that_names_no_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(InvalidSetting, match=f"{name}: no such setting"):
+        load_settings()

@@ -116,6 +116,13 @@ def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
     return able[0]
 
 
+def check(settings: RuntimeSettings) -> None:
+    """Raises InvalidSetting for a device or runtime that is demanded and cannot be had here."""
+    use_cuda(settings)
+    if settings.backend == "tensorrt":
+        _check_tensorrt(settings)
+
+
 def _check_tensorrt(settings: RuntimeSettings) -> None:
     """Raises InvalidSetting where TensorRT is demanded for weights and cannot be had."""
     if not has_tensorrt():

@@ -127,3 +127,12 @@ def test_an_engine_says_what_it_needs(tmp_path: Path):
     engine.write_bytes(len(header).to_bytes(4, "little") + header + b"engine")
     with pytest.raises(ModelInvalid, match="needs tensorrt"):
         auto.load(engine, CPU, "exact", tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"device": "cuda"}, {"backend": "tensorrt"}])
+def test_what_is_demanded_and_not_here_is_refused_before_anything_is_loaded(wrong: dict[str, str]):
+    if auto.use_cuda(RuntimeSettings()):
+        pytest.skip("there is a GPU")
+    with pytest.raises(InvalidSetting, match=r"runtime\.(device|backend)"):
+        auto.check(RuntimeSettings(**wrong))  # type: ignore[arg-type]
+    auto.check(RuntimeSettings())
