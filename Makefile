@@ -7,7 +7,7 @@ REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every promise of docs/reliability.md at its full length, and the table there (about half an hour).
+faults: setup system
+	$(BIN)/python -m tests.faults
 
 # What is generated from the code: the settings page, the JSON Schema.
 docs: setup
