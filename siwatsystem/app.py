@@ -10,7 +10,8 @@ from fastapi_offline import FastAPIOffline
 from siwatsystem import __version__, logs
 from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
-from siwatsystem.routes import dashboard, documents, health, image, metrics, websocket
+from siwatsystem.logins import Logins
+from siwatsystem.routes import dashboard, documents, health, image, login, metrics, websocket
 from siwatsystem.routes.access import AccessMiddleware
 from siwatsystem.worker import Worker
 
@@ -35,9 +36,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = chosen
     app.state.configured_server = False
+    logins = app.state.logins = Logins(chosen.login_keep_sec)
     app.add_middleware(image.PlainImages)
-    app.add_middleware(AccessMiddleware, settings=chosen)  # the last one that is added is asked first
-    for module in (websocket, image, health, metrics, documents, dashboard):
+    app.add_middleware(
+        AccessMiddleware, settings=chosen, logins=logins
+    )  # the last one that is added is asked first
+    for module in (websocket, image, health, metrics, documents, dashboard, login):
         app.include_router(module.router)
     return app
 

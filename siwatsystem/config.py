@@ -262,6 +262,11 @@ class Settings(BaseSettings):
     """Token that commands need; without one the worker listens on loopback."""
     view_token: SecretStr | None = None
     """Token that only lets look: images, metrics, the dashboard."""
+    login_keep_sec: Seconds = 43200.0
+    """How long a browser stays logged in without a request."""
+    hostnames: tuple[str, ...] = ()
+    """Names, beside addresses and `localhost`, under which browsers may open the WebSocket of a worker
+    without a token. Any other name may have been pointed here by a stranger."""
 
     streams: StreamSettings = StreamSettings()
     """Cameras."""

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from siwatsystem.config import Settings
+from siwatsystem.logins import Logins
 from siwatsystem.routes.access import AccessMiddleware, needed_role
 
 TOKENS = {"nobody": None, "stranger": "wrong", "viewer": "look", "controller": "command"}
@@ -37,7 +38,7 @@ async def talk(socket: WebSocket) -> None:
 
 def client(settings: Settings) -> TestClient:
     app = Starlette(routes=[Route("/{path:path}", answer), WebSocketRoute("/", talk)])
-    app.add_middleware(AccessMiddleware, settings=settings)
+    app.add_middleware(AccessMiddleware, settings=settings, logins=Logins(60))
     return TestClient(app)
 
 
@@ -104,10 +105,43 @@ def test_without_tokens_everything_is_open():
 )
 def test_a_browser_page_of_another_site_may_not_connect(origin: str | None, allowed: bool):
     headers = {} if origin is None else {"Origin": origin}
-    open_worker = client(Settings.model_validate({}))
+    open_worker = client(Settings.model_validate({"hostnames": ["testserver"]}))
     if allowed:
         with open_worker.websocket_connect("/", headers=headers) as socket:
             assert socket.receive_text() == "hello"
         return
     with pytest.raises(WebSocketDisconnect), open_worker.websocket_connect("/", headers=headers):
         pass
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("localhost:8000", True),
+        ("10.0.0.7", True),
+        ("worker.station:8000", True),
+        ("evil.example:8000", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:8000", False),
+        ("", False),
+    ],
+)
+def test_a_name_that_a_stranger_pointed_here_is_no_page_of_ours(host: str, allowed: bool):
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    settings = Settings.model_validate({"hostnames": ["worker.station"]})
+    if allowed:
+        with client(settings).websocket_connect("/", headers=headers) as socket:
+            assert socket.receive_text() == "hello"
+        return
+    with pytest.raises(WebSocketDisconnect), client(settings).websocket_connect("/", headers=headers):
+        pass
+
+
+def test_a_program_may_use_any_name_and_a_token_settles_it():
+    with client(Settings()).websocket_connect("/", headers={"Host": "any.name"}) as socket:
+        assert socket.receive_text() == "hello"
+    headers = {"Host": "any.name", "Origin": "http://any.name", **bearer("command")}
+    with client(GUARDED).websocket_connect("/", headers=headers) as socket:
+        assert socket.receive_text() == "hello"
