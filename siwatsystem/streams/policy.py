@@ -20,10 +20,9 @@ _NEEDED = 3
 that this soon turned out to be wrong."""
 _MOST_NEEDED = 48
 _THINNED = 0.5
-"""Keyframes closer to each other than this part of the interval are more than are needed. Those that are taken
-lie up to half their distance off the grid of the moments at which a frame is needed, to either side. Whoever
-analyses them has a grid of its own, which misses none as long as they, with the jitter of the network, stay
-within half an interval (`schedule.Turn`)."""
+"""Keyframes closer to each other than this part of the interval are more than are needed. Those that are
+taken lie up to half their distance off the grid of the moments at which a frame is needed, to either side.
+Whoever analyses them has a grid of its own, which misses none while they stay within half an interval."""
 _JITTER_SEC = 0.5
 """Packets arrive that much later than they were made, and half of the longest interval, now and then."""
 _WINDOW = 16
