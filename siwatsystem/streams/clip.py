@@ -13,7 +13,6 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -21,6 +20,7 @@ from av.video.stream import VideoStream
 from siwatsystem.errors import StreamError, StreamNotFound, StreamUnreachable
 from siwatsystem.frames import Image
 from siwatsystem.streams.containers import FILE_OPTIONS, METADATA_ERRORS
+from siwatsystem.streams.damage import Damage
 from siwatsystem.streams.thinning import Thinning
 
 VIDEOS = frozenset(
@@ -97,11 +97,7 @@ class Clip:
 
 
 class _Reading:
-    """One pass over a container's first video stream.
-
-    After an error nothing counts before the next keyframe: what is predicted from a damaged picture
-    looks whole and shows what was never there.
-    """
+    """One pass over a container's first video stream."""
 
     def __init__(self, container: InputContainer) -> None:
         self._container = container
@@ -113,15 +109,14 @@ class _Reading:
         self._shift = 0.0
         self._at = 0.0
         self._reached = 0.0
-        self._lost: int | None = None
-        self._after_loss = False
+        self._damage = Damage()
         self._gap_from: float | None = None
         self._gaps: list[tuple[float, float]] = []
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, float, int]]:
         """The frames that are whole, their seconds from the first one, ever increasing, their numbers."""
         for index, frame in enumerate(self._decoded()):
-            if frame is None or frame.is_corrupt or (self._gap_from is not None and not self._heals(frame)):
+            if frame is None or not self._damage.shows(frame):
                 # What is dropped may come in any order: it must not move the clock.
                 self._gap_from = self._at if self._gap_from is None else self._gap_from
                 if frame is not None:
@@ -158,38 +153,27 @@ class _Reading:
         """Every decoded frame; None for what could not be."""
         packets = self._container.demux(self._stream)
         while True:
-            packet = None
+            lost = False
             try:
                 packet = next(packets)
+                # The one that says that the file has ended is no packet of it.
+                lost = packet.size > 0 and self._damage.fed(packet)
                 frames = self._stream.codec_context.decode(packet)
             except StopIteration:
                 return
             except av.error.EOFError:
                 return
             except av.error.InvalidDataError:
-                self._lose(packet)
+                self._damage.lose()
                 yield None
                 continue
             except av.error.FFmpegError:
                 # The disk, not the data: there is no next packet.
                 yield None
                 return
-            # After a packet of which a part is missing, whole ones may be missing too.
-            if packet.is_corrupt or (self._after_loss and not packet.is_keyframe):
-                self._lose(packet)
+            if lost:
                 yield None
-            self._after_loss = packet.is_corrupt
             yield from frames
-
-    def _lose(self, packet: "Packet[VideoStream] | None") -> None:
-        if packet is not None and packet.pts is not None:
-            self._lost = packet.pts if self._lost is None else max(self._lost, packet.pts)
-
-    def _heals(self, frame: VideoFrame) -> bool:
-        """Whether all from `frame` on can be trusted again. Frames come later than their packets: a
-        keyframe may have been before what was lost."""
-        late = self._lost is None or frame.pts is None or frame.pts > self._lost
-        return bool(frame.key_frame) and late
 
     def _stamp(self, frame: VideoFrame) -> float:
         base = self._stream.time_base

@@ -11,7 +11,7 @@ import av.error
 import av.packet
 from av.container import InputContainer
 from av.stream import Discard
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from siwatsystem import metrics
@@ -19,6 +19,7 @@ from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUn
 from siwatsystem.streams.containers import METADATA_ERRORS
 from siwatsystem.streams.conversion import Decoded
 from siwatsystem.streams.cutoff import Cutoff
+from siwatsystem.streams.damage import Damage, is_key
 from siwatsystem.streams.group import Group
 from siwatsystem.streams.hardware import FORMAT, gpu_context
 from siwatsystem.streams.interrupt import interruptible
@@ -77,7 +78,7 @@ class Decoder:
         self.stream.thread_type = "SLICE"
         software.thread_count = 2
         on_gpu = opening.settings.decode_device == "auto"
-        gpu = gpu_context(software.name, software.extradata) if on_gpu else None
+        gpu = gpu_context(software.codec.canonical_name, software.extradata) if on_gpu else None
         self._context = gpu or software
         self._failures = 0
         """Packets in a row that the GPU could not decode."""
@@ -99,7 +100,9 @@ class Decoder:
         self._group = Group()
         self._keys: deque[int | None] = deque(maxlen=_REORDERED)
         """Time stamps of the newest packets that are called keyframes."""
-        self._damaged = False
+        self._damage = Damage()
+        self._held: deque[VideoFrame] = deque()
+        """Whole pictures that the decoder held back until the end, not given yet."""
         self._headless = False
         """Whether the decoder lacks the keyframe of the packets that come: what is predicted from pictures
         that were not decoded is wrong, and not marked as such."""
@@ -115,6 +118,8 @@ class Decoder:
 
     def read_frame(self) -> tuple[VideoFrame, float, float] | None:
         """The next decoded frame with its packet's arrival on both clocks; see `read`."""
+        if self._held:
+            return self._held.popleft(), time.time(), time.monotonic()
         late = f"no packet within {self._timeout:g} s"
         try:
             with self._cutoff.limit(self._timeout, late), interruptible(self._cutoff):
@@ -128,6 +133,8 @@ class Decoder:
         captured_at, monotonic = time.time(), time.monotonic()
         self.skipped_to = None
         if packet.size == 0:
+            if packet.pts is None and packet.dts is None:
+                self._end()
             return None
         self._received.inc()
         frame = self._take(packet, monotonic)
@@ -145,6 +152,8 @@ class Decoder:
             raise stream_error(error, self._cutoff) from None
         self._context.flush_buffers()
         self._group.clear()
+        self._held.clear()
+        self._damage = Damage()
         self._packets = self._demux()
 
     def close(self) -> None:
@@ -176,6 +185,11 @@ class Decoder:
                 self._tell()
                 return self._catch_up(packet)
 
+    def _end(self) -> None:
+        """Have the decoder give what it held back: no packet follows."""
+        if self._policy.in_force == "all" and not self._headless:
+            self._held.extend(self._whole(self._feed(None)))
+
     def _keep(self, packet: "VideoPacket") -> None:
         if self._policy.mode == "auto":
             self._group.add(packet)
@@ -187,7 +201,7 @@ class Decoder:
         if not frames:
             frames = self._feed(None)
             self._context.flush_buffers()
-        frame = self._newest([frame for frame in frames if _is_key(frame)])
+        frame = self._newest([frame for frame in frames if is_key(frame)])
         if frame is None:
             self._policy.broken_keyframe()
             self._headless = True
@@ -195,7 +209,9 @@ class Decoder:
         return frame
 
     def _catch_up(self, packet: "VideoPacket") -> VideoFrame | None:
-        """Decode all since the newest keyframe: what was skipped is needed after all."""
+        """Decode all since the newest keyframe: what was skipped is needed after all.
+
+        Where something of it is damaged, nothing is shown: the picture before that is too old."""
         self._keep(packet)
         packets = self._group.take()
         self._context.flush_buffers()
@@ -203,14 +219,17 @@ class Decoder:
         newest: VideoFrame | None = None
         for one in packets:
             newest = self._newest(self._feed(one)) or newest
-        return newest
+        return None if self._damage.stands else newest
 
     def _feed(self, packet: "VideoPacket | None") -> list[VideoFrame]:
         """All pictures that come out for it; after None, all that were held back."""
+        if packet is not None and self._damage.fed(packet):
+            self._errors.inc()
         try:
             frames = self._context.decode(packet)
         except av.error.FFmpegError:
-            self._damage()
+            self._damage.lose()
+            self._errors.inc()
             self._failed()
             return []
         if frames:
@@ -230,23 +249,21 @@ class Decoder:
         self._headless = True
 
     def _newest(self, frames: list[VideoFrame]) -> VideoFrame | None:
-        """The last whole picture of `frames`.
+        """The last of `frames`, if it is whole."""
+        whole = self._whole(frames)
+        return whole[-1] if whole and whole[-1] is frames[-1] else None
 
-        After an error nothing counts before the next keyframe: what is predicted from a damaged
-        picture looks whole and shows what was never there.
-        """
-        newest: VideoFrame | None = None
+    def _whole(self, frames: list[VideoFrame]) -> list[VideoFrame]:
+        """Those of `frames` that can be trusted."""
+        whole: list[VideoFrame] = []
         for frame in frames:
             if frame.is_corrupt:
-                self._damage()
-                continue
-            if _is_key(frame):
-                self._damaged = False
-                if frame.pts in self._keys:
-                    self._policy.whole_keyframe()
-            if not self._damaged:
-                newest = frame
-        return newest
+                self._errors.inc()
+            elif is_key(frame) and frame.pts in self._keys:
+                self._policy.whole_keyframe()
+            if self._damage.shows(frame):
+                whole.append(frame)
+        return whole
 
     def _tell(self) -> None:
         """Let others know what is in force."""
@@ -255,16 +272,6 @@ class Decoder:
         if decoding.policy != policy.in_force:
             decoding.policy = policy.in_force
             log.info("%s: decoding %s", self._label, _IN_WORDS[policy.in_force])
-
-    def _damage(self) -> None:
-        self._damaged = True
-        self._errors.inc()
-
-
-def _is_key(frame: VideoFrame) -> bool:
-    """Whether the picture needs no other one. Where pictures are refreshed bit by bit, packets are called
-    keyframes whose pictures are predicted."""
-    return bool(frame.key_frame) and frame.pict_type not in (PictureType.P, PictureType.B)
 
 
 def stream_error(error: av.error.FFmpegError, cutoff: Cutoff) -> StreamError:

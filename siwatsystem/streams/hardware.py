@@ -19,6 +19,7 @@ FORMAT = "cuda"
 def gpu_context(codec: str, extradata: bytes | None) -> VideoCodecContext | None:
     """A decoder on the GPU for a stream of `codec`; None where there is no GPU, or it does not decode that.
 
+    `codec` is the codec's own name, not that of one of its decoders (`av1`, not `libdav1d`).
     A stream that the GPU does not take after all (its size or profile, or there are as many decoders as
     it can have) is decoded by the processor without anybody asking: frames tell by their format.
     """
@@ -53,4 +54,6 @@ def _create(codec: str) -> VideoCodecContext:
     accelerator = HWAccel("cuda", allow_software_fallback=True, is_hw_owned=True)
     context = CodecContext.create(codec, "r", hwaccel=accelerator)
     assert isinstance(context, VideoCodecContext)
+    # FFmpeg would start one for each core, which have nothing to do.
+    context.thread_count = 1
     return context

@@ -35,6 +35,25 @@ def test_a_file_plays_in_its_own_time_and_begins_again(pools: Callable[..., Pool
     assert drops >= 2
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_file_of_fewer_pictures_than_the_decoder_holds_back_is_played(
+    pools: Callable[..., Pool], tmp_path: Path, frames: int
+) -> None:
+    path = film(tmp_path / "film.mp4", frames)
+    source = pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{path}"))
+    seen: set[int] = set()
+
+    def listener() -> None:
+        assert source.latest is not None
+        seen.add(round(float(source.latest.image.mean()) / 20))
+
+    source.add_listener(listener)
+    until(lambda: source.frames >= 6)
+    # Grey 20 and, in the middle, 120.
+    assert seen == ({1, 6} if frames == 2 else {1})
+    assert source.error is None
+
+
 def test_a_file_that_is_not_there_is_told(pools: Callable[..., Pool], tmp_path: Path) -> None:
     source = pools(streams={"file_root": tmp_path}).acquire(SourceSpec(f"file://{tmp_path}/no.mp4"))
     error = until(lambda: source.error)

@@ -4,11 +4,17 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 
+from siwatsystem.config import StreamSettings
 from siwatsystem.streams import decoder, hardware
+from siwatsystem.streams.address import Address
+from siwatsystem.streams.containers import FILE_OPTIONS
+from siwatsystem.streams.cutoff import Cutoff
+from siwatsystem.streams.reader import Opening
 from siwatsystem.streams.spec import SourceSpec
 from tests.cameras import Pool, pools
 from tests.servers import until
@@ -78,6 +84,35 @@ def test_a_decoder_that_takes_nothing_is_left_for_the_cpu_and_the_camera_stays_o
     assert shown.source.decoding.device == "cpu"
     assert shown.numbers[:30] == [number % 50 for number in range(20, 50)]
     assert caplog.text.count("the GPU cannot decode it") == 1
+
+
+def test_a_camera_on_the_gpu_has_no_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where there is no GPU the same decoder is made without it.
+    if not HAS_GPU:
+        monkeypatch.setattr(hardware, "HWAccel", lambda *_, **__: None)
+    assert hardware._create("h264").thread_count == 1  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "codec"), [("libsvtav1", "av1"), ("libvpx-vp9", "vp9"), ("libx264", "h264")]
+)
+def test_the_gpu_is_asked_for_the_codec_whatever_decodes_it_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, codec: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(decoder, "gpu_context", lambda name, _: asked.append(name))
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(128, 96, "yuv420p")))
+        container.mux(stream.encode())
+    address = Address("file", target=str(path))
+    opening = Opening(SourceSpec(f"file://{path}"), address, StreamSettings(), Cutoff(), 0.5)
+    decoder.open_container(str(path), opening, FILE_OPTIONS).close()
+    assert asked == [codec]
+    assert codec in hardware.CODECS
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="there is no GPU that decodes")
