@@ -37,15 +37,20 @@ class Damage:
 
     def fed(self, packet: "VideoPacket") -> bool:
         """Note the packet that is decoded next. Returns whether it is lost: FFmpeg has marked it, or the
-        one before. After a packet of which a part is missing, whole ones may be missing too."""
-        lost = packet.is_corrupt or (self._cut and not packet.is_keyframe)
-        self._cut = packet.is_corrupt
+        one before. After a packet of which a part is missing, whole ones may be missing too, and in
+        MPEG-TS the mark may be on the packet before the one that was cut."""
+        lost = packet.is_corrupt or self._cut
+        self.passed(packet)
         self._fed = packet.pts
         if lost:
             self.lose(packet.pts)
         elif packet.is_keyframe:
             self._keys.append(packet.pts)
         return lost
+
+    def passed(self, packet: "VideoPacket") -> None:
+        """Note a packet that is not decoded, or not yet."""
+        self._cut = packet.is_corrupt
 
     def lose(self, pts: int | None = None) -> None:
         """The picture of that time stamp is lost; without one, that of the newest packet."""

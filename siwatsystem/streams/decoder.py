@@ -173,12 +173,16 @@ class Decoder:
         match step:
             case Step.FEED:
                 self._headless = self._headless and not key
-                return None if self._headless else self._newest(self._feed(packet))
+                if self._headless:
+                    self._damage.passed(packet)
+                    return None
+                return self._newest(self._feed(packet))
             case Step.ALONE:
                 self._keep(packet)
                 return self._alone(packet)
             case Step.SKIP:
                 self._keep(packet)
+                self._damage.passed(packet)
                 self.skipped_to = self.seconds(packet.pts)
                 return None
             case Step.CATCH_UP:
