@@ -1,5 +1,6 @@
 """Decoding on a GPU, and without one where a GPU was tried."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from av.codec.context import CodecContext
 from av.video.codeccontext import VideoCodecContext
 
 from siwatsystem.config import StreamSettings
+from siwatsystem.errors import StreamLost
 from siwatsystem.streams import decoder, hardware
 from siwatsystem.streams.address import Address
 from siwatsystem.streams.containers import FILE_OPTIONS
@@ -113,6 +115,38 @@ def test_the_gpu_is_asked_for_the_codec_whatever_decodes_it_here(
     decoder.open_container(str(path), opening, FILE_OPTIONS).close()
     assert asked == [codec]
     assert codec in hardware.CODECS
+
+
+def test_a_gpu_that_does_not_decode_av1_leaves_it_to_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg's own decoder of it, which is that of the GPU, decodes nothing without one."""
+
+    def without(codec: str, extradata: bytes | None) -> VideoCodecContext:
+        context = CodecContext.create(codec, "r")
+        assert isinstance(context, VideoCodecContext)
+        context.extradata = extradata
+        return context
+
+    monkeypatch.setattr(decoder, "gpu_context", without)
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libsvtav1", rate=10, options={"g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for _ in range(40):
+            container.mux(stream.encode(av.VideoFrame(128, 96, "yuv420p")))
+        container.mux(stream.encode())
+    address = Address("file", target=str(path))
+    settings = StreamSettings(decode="all")
+    opening = Opening(SourceSpec(f"file://{path}"), address, settings, Cutoff(), 0.5)
+    opened = decoder.open_container(str(path), opening, FILE_OPTIONS)
+    shown = 0
+    with contextlib.suppress(StreamLost):
+        while True:
+            shown += opened.read_frame() is not None
+    opened.close()
+    assert shown == 30
+    assert opening.decoding.device == "cpu"
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="there is no GPU that decodes")
