@@ -126,6 +126,8 @@ class Batcher:
         self._sizes.observe(len(batch))
         try:
             predictions = self.backend.infer([picture for picture, _ in batch])
+            if len(predictions) != len(batch):
+                raise RuntimeError(f"{len(predictions)} answers for {len(batch)} pictures")
         except Exception as error:
             # This is the thread's outermost call: whatever a runtime raises goes to those who wait.
             if len(batch) == 1:

@@ -11,6 +11,7 @@ as many calls on fewer cores each (see `underway`).
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_COMPILED_SIZES = 4
 _ANY_SIZE = (-1, -1)
 _USUAL_PICTURE = 1080, 1920
+_DIVIDE_SEC = 10.0
 
 _Key = tuple[tuple[int, int], int]
 """Input size and number of streams that a network is compiled for."""
@@ -64,6 +66,8 @@ class OpenVINOBackend(Described):
         self._task = task_of(metadata)
         self._lock = threading.Lock()
         self._compiled: dict[_Key, Any] = {}
+        self._first: dict[_Key, Future[None]] = {}
+        """Compilations that were waited for, of sizes that nothing served."""
         self._compiling: set[_Key] = set()
         self._dividing: list[threading.Thread] = []
         self._closed = False
@@ -85,7 +89,7 @@ class OpenVINOBackend(Described):
             self._closed = True
             dividing = self._dividing
         for thread in dividing:
-            thread.join()
+            thread.join(_DIVIDE_SEC)
         with self._lock:
             self._idle.clear()
             self._compiled.clear()
@@ -108,28 +112,54 @@ class OpenVINOBackend(Described):
             return key, idle.pop() if idle else _Request(self._compiled[key], key[0] != _ANY_SIZE)
 
     def _known(self, size: tuple[int, ...], streams: int) -> _Key:
-        """A network for pictures of `size` that is compiled, compiled by this call where it must be."""
+        """A network for pictures of `size` that is compiled. Who asks for a size that nothing serves yet
+        waits until it is compiled, by whoever asked first; nobody else does."""
         with self._lock:
-            wanted = (size[0], size[1])
-            sizes = {known for known, _ in self._compiled}
-            if wanted not in sizes and len(sizes - {_ANY_SIZE}) >= MAX_COMPILED_SIZES:
-                wanted = _ANY_SIZE
-            key = wanted, streams
+            key, other = self._wanted((size[0], size[1]), streams)
             if key in self._compiled:
                 return key
-            other = next((known for known in self._compiled if known[0] == wanted), None)
-            if other is None:
-                # Nothing serves this size yet, so that all others who ask for it wait.
-                self._compiled[key] = self._compile(wanted, streams)
-                return key
-            if key in self._compiling or streams not in self._shares:
+            if other is not None:
+                self._begin_dividing(key)
                 return other
+            first = self._first.get(key)
+            mine = first is None
+            if first is None:
+                first = self._first[key] = Future()
+        if mine:
+            try:
+                self._keep(key, self._compile(*key))
+                first.set_result(None)
+            except BaseException as error:
+                # Kept: what cannot be compiled once is not tried for every frame.
+                first.set_exception(error)
+        first.result()
+        return key
+
+    def _wanted(self, size: tuple[int, int], streams: int) -> tuple[_Key, _Key | None]:
+        """What should serve pictures of `size`, and what could meanwhile; called with the lock held."""
+        sizes = {known for known, _ in (*self._compiled, *self._first)} - {_ANY_SIZE}
+        wanted = _ANY_SIZE if size not in sizes and len(sizes) >= MAX_COMPILED_SIZES else size
+        other = next((known for known in self._compiled if known[0] == wanted), None)
+        return (wanted, streams), other
+
+    def _begin_dividing(self, key: _Key) -> None:
+        """Have `key` compiled beside what there is; called with the lock held."""
+        if key in self._compiling or key[1] not in self._shares or self._closed:
+            return
+        self._compiling.add(key)
+        thread = threading.Thread(target=self._divide, args=(key,), name="divide", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is to be had now
+            log.warning("%s stays undivided for now: %s", self.file.name, error)
+            self._compiling.discard(key)
+            return
+        self._dividing.append(thread)
+
+    def _keep(self, key: _Key, compiled: Any) -> None:
+        with self._lock:
             if not self._closed:
-                self._compiling.add(key)
-                thread = threading.Thread(target=self._divide, args=(key,), name="divide")
-                self._dividing.append(thread)
-                thread.start()
-            return other
+                self._compiled[key] = compiled
 
     def _divide(self, key: _Key) -> None:
         """Compile `key`, while all calls are served by what there is."""
@@ -141,9 +171,7 @@ class OpenVINOBackend(Described):
             with self._lock:
                 self._shares = tuple(count for count in self._shares if count != streams)
             return
-        with self._lock:
-            if not self._closed:
-                self._compiled[key] = compiled
+        self._keep(key, compiled)
 
     def _compile_first(self) -> None:
         """Compile what the first picture will most likely need, so that it does not wait."""
