@@ -71,6 +71,8 @@ def _measure(folder: Path, servers: EmbeddedServers, count: int, times: int, rep
                 rate, events[name] = side()
                 rates[name].append(rate)
     best = max((name for name in sides if name.startswith("naive")), key=lambda name: median(rates[name]))
+    if max(events.values()) > 1.05 * min(events.values()):
+        raise RuntimeError(f"the sides did not do the same work: events {events}")
     measures = [
         Measure(precision, _ratio(rates[precision], rates[best]), GOALS[precision], "least")
         for precision in ours.precisions

@@ -16,7 +16,8 @@ import typer
 from bench.record import RESULTS
 
 ROOT = Path(__file__).parent.parent
-NOT_ROWS = frozenset(["stages"])
+NOT_ROWS = frozenset(["stages", "peers"])
+"""What has no goal."""
 
 
 def rows(folder: Path = RESULTS) -> list[dict[str, Any]]:

@@ -121,6 +121,8 @@ class OpenVINOBackend(Described):
             if other is not None:
                 self._begin_dividing(key)
                 return other
+            # However many streams were wanted there: whatever comes first serves this size.
+            key = next((known for known in self._first if known[0] == key[0]), key)
             first = self._first.get(key)
             mine = first is None
             if first is None:
