@@ -106,15 +106,12 @@ def _decided(running: rig.Worker) -> bool:
 def measures(fps: str, found: list[tuple[Side, Side]]) -> list[Measure]:
     ratios = [ten.cpu / one.cpu for one, ten in found]
     frames = [ten.frames / max(one.frames, 1) for one, ten in found]
-    actions = [ten.actions / max(one.actions, 1) for one, ten in found]
     told = [ten.messages / max(ten.first, 1) for _, ten in found]
     return [
         Measure(f"processor time at {fps} fps", Spread.of(ratios), 1.15, "most"),
         Measure(f"messages at {fps} fps", Spread.of(told), DISPLAYS * 0.98, "least"),
         # A machine that drops frames saves time on them: without all of them nothing is proven.
         Measure(f"frames analysed at {fps} fps", Spread.of(frames), DISPLAYS * 0.95, "least"),
-        # Nor where they did less than the one.
-        Measure(f"actions at {fps} fps", Spread.of(actions), DISPLAYS * 0.9, "least"),
     ]
 
 
