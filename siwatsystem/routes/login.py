@@ -55,6 +55,8 @@ async def login(request: Request, response: Response, credentials: Credentials) 
 
 @router.post("/logout", status_code=204)
 async def logout(request: Request, response: Response) -> None:
-    """End the login that the cookie stands for."""
+    """End the login that the cookie stands for; only our own pages may ask for that."""
+    if not same_origin(request.headers):
+        return
     logins_of(request).end(request.cookies.get(COOKIE))
     response.delete_cookie(COOKIE, path="/")

@@ -154,9 +154,12 @@ def comes_and_goes(folder: Path, length: Length) -> Sequence[Figure]:
     with rtsp(folder) as camera, site(folder) as here:
         here.told(here.subscribe("stays", camera.url()), True)
         urls = (camera.url(), camera.url("other"), "rtsp://127.0.0.1:9/nobody")
-        for number in range(60):  # what is made at first use is there afterwards
+        # What is made at first use, threads of every pool among it, is there afterwards.
+        for number in range(60):
             once(here, number, urls[number % 3])
             here.client.collect(0.05)
+        for number in range(200):
+            once(here, number, urls[number % 3])
         before = settled(here)
         for number in range(cycles):
             once(here, number, urls[number % 3])

@@ -1,5 +1,8 @@
 """Every path × role, from a table; what the table does not name is denied."""
 
+import time
+from typing import Literal
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -9,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from siwatsystem.config import Settings
 from siwatsystem.logins import Logins
-from siwatsystem.routes.access import AccessMiddleware, needed_role
+from siwatsystem.routes.access import COOKIE, AccessMiddleware, needed_role
 
 TOKENS = {"nobody": None, "stranger": "wrong", "viewer": "look", "controller": "command"}
 PATHS = {
@@ -36,9 +39,9 @@ async def talk(socket: WebSocket) -> None:
     await socket.close()
 
 
-def client(settings: Settings) -> TestClient:
+def client(settings: Settings, logins: Logins | None = None) -> TestClient:
     app = Starlette(routes=[Route("/{path:path}", answer), WebSocketRoute("/", talk)])
-    app.add_middleware(AccessMiddleware, settings=settings, logins=Logins(60))
+    app.add_middleware(AccessMiddleware, settings=settings, logins=logins or Logins(60))
     return TestClient(app)
 
 
@@ -145,3 +148,27 @@ def test_a_program_may_use_any_name_and_a_token_settles_it():
     headers = {"Host": "any.name", "Origin": "http://any.name", **bearer("command")}
     with client(GUARDED).websocket_connect("/", headers=headers) as socket:
         assert socket.receive_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("role", "origin", "allowed"),
+    [
+        ("control", "http://testserver", True),
+        ("control", None, True),
+        ("control", "http://evil.example", False),
+        ("view", "http://testserver", False),
+    ],
+)
+def test_a_login_opens_the_websocket_to_our_own_pages(
+    role: Literal["view", "control"], origin: str | None, allowed: bool
+):
+    logins = Logins(60)
+    headers = {"Cookie": f"{COOKIE}={logins.begin(role, time.monotonic())}"}
+    headers |= {} if origin is None else {"Origin": origin}
+    browser = client(GUARDED, logins)
+    if allowed:
+        with browser.websocket_connect("/", headers=headers) as socket:
+            assert socket.receive_text() == "hello"
+        return
+    with pytest.raises(WebSocketDisconnect), browser.websocket_connect("/", headers=headers):
+        pass
