@@ -33,8 +33,8 @@ def killed(folder: Path, length: Length) -> Sequence[Figure]:
             here.until(lambda before=before: here.analysed(name) > before, "a frame")
             back.append(time.monotonic() - began)
     return [
-        Figure("told after", max(told), 10, "s"),
-        Figure("frames again after", max(back), 10, "s"),
+        Figure("told after", max(told), 10, "s", timed=True),
+        Figure("frames again after", max(back), 10, "s", timed=True),
         Figure("times", len(back), rounds, least=True),
     ]
 
@@ -49,7 +49,10 @@ def half_open(folder: Path, length: Length) -> Sequence[Figure]:
         here.client.collect(length.of(1, 30))
         camera.resume()
         back = here.told(name, True)
-    return [Figure("told after", told, 10, "s"), Figure("frames again after", back, 10, "s")]
+    return [
+        Figure("told after", told, 10, "s", timed=True),
+        Figure("frames again after", back, 10, "s", timed=True),
+    ]
 
 
 def corrupt(folder: Path, length: Length) -> Sequence[Figure]:
@@ -68,7 +71,7 @@ def corrupt(folder: Path, length: Length) -> Sequence[Figure]:
         alive = here.alive
     return [
         Figure("decode errors counted", errors, 1, least=True),
-        Figure("frames again after", back, 15, "s"),
+        Figure("frames again after", back, 15, "s", timed=True),
         Figure("worker alive", alive, 1, least=True),
     ]
 
@@ -101,8 +104,8 @@ def trickling(folder: Path, length: Length) -> Sequence[Figure]:
         beside = here.rate(name, seconds)
         here.until(lambda: held, "the fetch to be given up")
     return [
-        Figure("fetch given up after", held[0], 5.5, "s"),
-        Figure("of its rate the other camera keeps", 100 * beside / alone, 95, "%", least=True),
+        Figure("fetch given up after", held[0], 5.5, "s", timed=True),
+        Figure("of its rate the other camera keeps", 100 * beside / alone, 95, "%", least=True, timed=True),
     ]
 
 
@@ -139,7 +142,7 @@ def frozen(folder: Path, length: Length) -> Sequence[Figure]:
     return [
         Figure("reopened", reconnects, 0),
         Figure("called offline while frames came", offline, 0),
-        Figure("told after the last frame", told, 10, "s"),
+        Figure("told after the last frame", told, 10, "s", timed=True),
         Figure("inferences without a frame of their own", made_up, 0),
     ]
 

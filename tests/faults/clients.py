@@ -64,7 +64,7 @@ def stops_reading(folder: Path, length: Length) -> Sequence[Figure]:
             other.join()
         grown = memory_mb(here.process) - memory
     return [
-        Figure("cut after", cut, 6, "s"),
+        Figure("cut after", cut, 6, "s", timed=True),
         Figure("held by the kernel for it", most / 1000, 256, "kB"),
         Figure("p99 of another client's answers grows by", p99(during) - p99(before), 50, "ms", timed=True),
         Figure("memory grows by", grown, 5, "MB"),
@@ -197,8 +197,8 @@ def ends_under_load(folder: Path, length: Length) -> Sequence[Figure]:
                 ends.append(time.monotonic() - began)
                 orphans += sum(child.is_running() for child in children)
     return [
-        Figure("gone after", max(ends), 7, "s"),
-        Figure("median", statistics.median(ends), 7, "s"),
+        Figure("gone after", max(ends), 7, "s", timed=True),
+        Figure("median", statistics.median(ends), 7, "s", timed=True),
         Figure("status", max(states, key=abs), 0),
         Figure("orphans", orphans, 0),
     ]

@@ -132,7 +132,7 @@ def outage(
     return [
         Figure("of the rate kept meanwhile", 100 * during / alone, 90, "%", least=True, timed=True),
         Figure("waiting at its end", waiting, 1, least=True),
-        Figure("writes go on after", resumed, resume_sec, "s"),
+        Figure("writes go on after", resumed, resume_sec, "s", timed=True),
         Figure("visits seen", seen, 3, least=True),
         Figure("of them lost", lost, 0),
         Figure("rows doubled", len(rows) - len({row[0] for row in rows}), 0),
@@ -241,9 +241,9 @@ def disk_full(folder: Path, length: Length) -> Sequence[Figure]:
         well = here.until(lambda: here.worker.json("/health")["status"] == "ok", "to be well again")
         half = [path for path in (disk / "models").rglob("*.mpta.*") if path.is_file()]
     return [
-        Figure("told after", said, 30, "s"),
+        Figure("told after", said, 30, "s", timed=True),
         Figure("frames a second meanwhile", rate, 1, least=True),
-        Figure("well again after", well, 30, "s"),
+        Figure("well again after", well, 30, "s", timed=True),
         Figure("half files", len(half), 0),
         Figure("worker alive", alive, 1, least=True),
     ]
