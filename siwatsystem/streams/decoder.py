@@ -33,6 +33,8 @@ _REORDERED = 20
 _MOST_FAILURES = 5
 """Packets in a row that may be damaged rather than too much for the GPU."""
 _IN_WORDS = {"all": "every frame", "keyframes": "keyframes alone"}
+_GIVEN_UP = 0.9
+"""Part of the time-out after which a read that still gave something was given up by FFmpeg."""
 _PROBE = {"probesize": "1000000", "analyzeduration": "1000000"}
 
 
@@ -101,6 +103,9 @@ class Decoder:
         self._keys: deque[int | None] = deque(maxlen=_REORDERED)
         """Time stamps of the newest packets that are called keyframes."""
         self._damage = Damage()
+        self.shows_end = False
+        """Whether the pictures that the decoder holds back are shown at the end. They are a recording's last
+        ones; of a camera that has gone they would be old, and look like new ones."""
         self._held: deque[VideoFrame] = deque()
         """Whole pictures that the decoder held back until the end, not given yet."""
         self._headless = False
@@ -121,6 +126,7 @@ class Decoder:
         if self._held:
             return self._held.popleft(), time.time(), time.monotonic()
         late = f"no packet within {self._timeout:g} s"
+        began = time.monotonic()
         try:
             with self._cutoff.limit(self._timeout, late), interruptible(self._cutoff):
                 packet = next(self._packets)
@@ -132,8 +138,11 @@ class Decoder:
             raise stream_error(error, self._cutoff) from None
         captured_at, monotonic = time.time(), time.monotonic()
         self.skipped_to = None
+        if monotonic - began > _GIVEN_UP * self._timeout:
+            # What FFmpeg had of the next packet when it gave up on a silent camera: old, and not whole.
+            return None
         if packet.size == 0:
-            if packet.pts is None and packet.dts is None:
+            if self.shows_end and packet.pts is None and packet.dts is None:
                 self._end()
             return None
         self._received.inc()

@@ -14,6 +14,7 @@ class FileReader:
 
     def __init__(self, decoder: Decoder, opening: Opening) -> None:
         self._decoder = decoder
+        decoder.shows_end = True
         self._cutoff = opening.cutoff
         self._begun: tuple[float, float] | None = None
 

@@ -77,6 +77,7 @@ class Live:
         self.decoding = opening.decoding
         self._spoilt = frozenset(spoilt)
         self._decoder = Decoder(av.open(io.BytesIO(data)), opening)
+        self._decoder.shows_end = True
         self._decoder._packets = self._tapped(self._decoder._packets)  # pyright: ignore[reportPrivateUsage]
         self.pictures: Pictures = {}
         self.policies: dict[int, str] = {}

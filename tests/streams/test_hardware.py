@@ -140,6 +140,7 @@ def test_a_gpu_that_does_not_decode_av1_leaves_it_to_the_cpu(
     settings = StreamSettings(decode="all")
     opening = Opening(SourceSpec(f"file://{path}"), address, settings, Cutoff(), 0.5)
     opened = decoder.open_container(str(path), opening, FILE_OPTIONS)
+    opened.shows_end = True
     shown = 0
     with contextlib.suppress(StreamLost):
         while True:
