@@ -164,6 +164,21 @@ class EmbeddedSettings(Section):
     """Port on 127.0.0.1; 0 takes a free one. The password is in `embedded/postgresql.password`."""
 
 
+class SupervisionSettings(Section):
+    """How parts that are stuck or have died are started anew (`supervision`)."""
+
+    restarts: Annotated[int, Field(ge=0)] = 3
+    """Restarts of a part within `window_sec`; one that needs more has failed and is told."""
+    window_sec: Seconds = 600.0
+    """The time in which `restarts` are counted."""
+    model_stuck_sec: Seconds = 60.0
+    """A model call that takes longer is given up and its model loaded anew."""
+    outbox_stuck_sec: Seconds = 60.0
+    """A thread of the outbox that has not come round for longer is replaced."""
+    reader_stuck_sec: Seconds = 10.0
+    """A camera's reader that goes on for longer after it was told to end its attempt is replaced."""
+
+
 class WebSocketSettings(Section):
     """Limits of one connection (`websocket`)."""
 
@@ -280,6 +295,8 @@ class Settings(BaseSettings):
     """Actions on their way."""
     embedded: EmbeddedSettings = EmbeddedSettings()
     """The worker's own databases."""
+    supervision: SupervisionSettings = SupervisionSettings()
+    """Parts that are stuck or have died."""
     websocket: WebSocketSettings = WebSocketSettings()
     """Limits of a connection."""
     control: ControlSettings = ControlSettings()

@@ -1,0 +1,195 @@
+"""Parts that may get stuck or die, watched by one thread, restarted within a budget, never silent.
+
+A part says of itself whether it needs a restart and how that is done (`Watched`). Whoever has restarts
+left gets one; who has used them up is `failed`: told, shown in `/health` and `/metrics`, and tried
+again only once the oldest restart of the budget is longer ago than its window.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from siwatsystem import metrics
+from siwatsystem.config import SupervisionSettings
+
+log = logging.getLogger(__name__)
+
+LOOK_SEC = 1.0
+"""How often each part is looked at."""
+
+Forget = Callable[[], None]
+"""Ends the watch over a part; may be called more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A part that could not be kept alive, or (`ended`) lives again."""
+
+    kind: str
+    name: str
+    reason: str
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} has failed: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One part. `look` and `restart` are called by the supervisor's thread and must not block."""
+
+    kind: str
+    """What it is, for people and metrics: `reader`, `model`, `outbox writer`, `delivery`."""
+    name: str
+    """Which one, without secrets: a camera's label, a model's id, a server's host and port."""
+    look: Callable[[float], str | None]
+    """Why it needs a restart at that time (`time.monotonic()`); None while it is well."""
+    restart: Callable[[], object]
+    """Put a new one in its place; the old one is left alone, as nothing can end a stuck thread."""
+    failed: Callable[[str | None], object] = lambda reason: None
+    """Told the reason when the restarts are used up, and None when it is well again."""
+
+
+class RestartBudget:
+    """At most `most` restarts in any `window_sec`. Pure: the time is an argument."""
+
+    def __init__(self, most: int, window_sec: float) -> None:
+        self._most = most
+        self._window_sec = window_sec
+        self._spent: deque[float] = deque()
+
+    def spend(self, now: float) -> bool:
+        """Take one restart; False where none is left."""
+        while self._spent and now - self._spent[0] >= self._window_sec:
+            self._spent.popleft()
+        if len(self._spent) >= self._most:
+            return False
+        self._spent.append(now)
+        return True
+
+
+@dataclass(eq=False)
+class _Part:
+    watched: Watched
+    budget: RestartBudget
+    restarts: int = 0
+    reason: str | None = None
+    """Why it has failed; None while it has not."""
+
+
+class Supervisor:
+    """Watches parts. `watch` and `status` from any thread; `on_failure` is called on its own thread."""
+
+    def __init__(self, settings: SupervisionSettings, on_failure: Callable[[Failure], None]) -> None:
+        self._settings = settings
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._parts: list[_Part] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._ended.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(LOOK_SEC)
+
+    def watch(self, watched: Watched) -> Forget:
+        """Look after a part from now on, until the function that comes back is called."""
+        part = _Part(watched, RestartBudget(self._settings.restarts, self._settings.window_sec))
+        with self._lock:
+            self._parts.append(part)
+
+        def forget() -> None:
+            with self._lock:
+                if part in self._parts:
+                    self._parts.remove(part)
+            self._show(watched.kind)
+
+        return forget
+
+    def failures(self) -> list[Failure]:
+        """The parts that have failed and not come back."""
+        with self._lock:
+            parts = list(self._parts)
+        return [
+            Failure(part.watched.kind, part.watched.name, part.reason)
+            for part in parts
+            if part.reason is not None
+        ]
+
+    def status(self) -> list[dict[str, Any]]:
+        """The parts that were restarted or have failed, for `/health` and the dashboard."""
+        with self._lock:
+            parts = [part for part in self._parts if part.restarts or part.reason is not None]
+        return [
+            {
+                "kind": part.watched.kind,
+                "name": part.watched.name,
+                "state": "running" if part.reason is None else "failed",
+                "restarts": part.restarts,
+                "reason": part.reason,
+            }
+            for part in parts
+        ]
+
+    def check(self, now: float) -> None:
+        """Look at each part once (what the thread does every second)."""
+        with self._lock:
+            parts = list(self._parts)
+        for part in parts:
+            try:
+                self._check(part, now)
+            except Exception:
+                # A part that cannot be looked at must not cost the others their watch.
+                log.exception("%s %s could not be looked after", part.watched.kind, part.watched.name)
+
+    def _run(self) -> None:
+        while not self._ended.wait(LOOK_SEC):
+            self.check(time.monotonic())
+
+    def _check(self, part: _Part, now: float) -> None:
+        watched = part.watched
+        reason = watched.look(now)
+        if reason is None:
+            if part.reason is not None:
+                self._ends(part)
+            return
+        if part.budget.spend(now):
+            log.error("%s %s is restarted: %s", watched.kind, watched.name, reason)
+            part.restarts += 1
+            metrics.RESTARTS.labels(watched.kind).inc()
+            watched.restart()
+        elif part.reason is None:
+            part.reason = reason
+            log.error("%s %s has failed, its restarts are used up: %s", watched.kind, watched.name, reason)
+            self._show(watched.kind)
+            watched.failed(reason)
+            self._on_failure(Failure(watched.kind, watched.name, reason))
+
+    def _ends(self, part: _Part) -> None:
+        watched, reason = part.watched, part.reason or ""
+        part.reason = None
+        log.info("%s %s works again", watched.kind, watched.name)
+        self._show(watched.kind)
+        watched.failed(None)
+        self._on_failure(Failure(watched.kind, watched.name, reason, ended=True))
+
+    def _show(self, kind: str) -> None:
+        metrics.FAILED_PARTS.labels(kind).set(sum(one.kind == kind for one in self.failures()))
+
+
+Watch = Callable[[Watched], Forget]
+"""`Supervisor.watch`, as rooms are given it."""
+
+
+def unwatched(_: Watched) -> Forget:
+    """Stands in for a supervisor where there is none: in the Python functions, in tests."""
+    return lambda: None
