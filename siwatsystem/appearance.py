@@ -1,8 +1,10 @@
 """A loaded appearance encoder, shared by all pipelines that tell objects apart by their looks."""
 
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,20 +15,50 @@ from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime import auto
 from siwatsystem.runtime.backend import Precision
-from siwatsystem.runtime.batcher import ModelClosed
+from siwatsystem.runtime.batcher import ModelClosed, ModelStuck
 from siwatsystem.runtime.encoder import Encoder, stretched, unit_rows
 from siwatsystem.runtime.postprocess import Floats
+from siwatsystem.runtime.serving import Care
+from siwatsystem.supervision import Watched
 
 logger = logging.getLogger(__name__)
 
 
+_NOTICED_SEC = 0.5
+
+
+class _Loaded:
+    """An encoder in both precisions, which one thread at a time uses: who holds `lock`."""
+
+    def __init__(self, exact: Encoder) -> None:
+        self.exact = exact
+        self.fast: Encoder | None = None
+        self.lock = threading.Lock()
+        self.since: float | None = None
+        """When the call under way began (`time.monotonic()`); None while there is none."""
+
+    def close(self) -> None:
+        self.exact.close()
+        if self.fast is not None:
+            self.fast.close()
+
+
 class SharedEncoder:
-    """Crops in, unit rows of features out. Calls of many threads are served one after the other."""
+    """Crops in, unit rows of features out. Calls of many threads are served one after the other.
+
+    What got stuck in a call is left alone and loaded anew, as models are (`runtime.serving`).
+    """
 
     task: Literal["embed"] = "embed"
 
     def __init__(
-        self, path: Path, sha256: str, settings: RuntimeSettings, cache_dir: Path, stop: threading.Event
+        self,
+        path: Path,
+        sha256: str,
+        settings: RuntimeSettings,
+        cache_dir: Path,
+        stop: threading.Event,
+        care: Care,
     ) -> None:
         """Load the encoder at `path` in *exact* precision, unless `stop` is set meanwhile.
 
@@ -38,64 +70,106 @@ class SharedEncoder:
         self._settings = settings
         self._cache_dir = cache_dir
         self._stop = stop
-        self._lock = threading.Lock()
         self._closed = False
         self.fast_available = auto.supports_fast(settings, path)
-        self._exact, self.dimensions = self._load("exact")
-        self._fast: Encoder | None = None
+        exact, self.dimensions = self._load("exact")
+        self._loaded = _Loaded(exact)
+        self._stuck_sec = care.stuck_sec
+        self._reloading = False
+        self._unloadable: str | None = None
+        """Why it could not be loaded anew."""
+        self._forget = care.watch(Watched("model", path.stem, self._look, self._renew))
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width that crops are stretched to."""
-        return self._exact.input.size
+        return self._loaded.exact.input.size
 
     @property
     def runtime(self) -> str:
-        return self._exact.runtime
+        return self._loaded.exact.runtime
 
     @property
     def fast_loaded(self) -> bool:
-        return self._fast is not None
+        return self._loaded.fast is not None
 
     def embed(self, images: Sequence[Image], precision: Precision = "exact") -> Floats:
         """Appearance features: n × `dimensions`, rows of length one, for n crops.
 
         Crops are H×W×3 BGR, 8 bits, of any size; the dot product of two rows is their likeness, -1
         to 1. Blocks; any thread; all crops of a frame in one call cost least on a GPU. *fast* is
-        loaded at its first use. Raises ModelClosed, ValueError for what is no picture, ModelInvalid
-        where there is no fast variant, RuntimeError where the runtime fails.
+        loaded at its first use. Raises ModelClosed, ModelStuck, ValueError for what is no picture,
+        ModelInvalid where there is no fast variant, RuntimeError where the runtime fails.
         """
         batch = stretched(images, self.input_size)
-        with self._lock:
-            if self._closed:
-                raise ModelClosed
-            encoder = self._exact if precision == "exact" else self._ensure_fast()
+        with self._mine() as loaded:
+            encoder = loaded.exact if precision == "exact" else self._ensure_fast(loaded)
             if not len(batch):
                 return np.zeros((0, self.dimensions), np.float32)
+            loaded.since = time.monotonic()
             features = encoder.features(batch)
         return unit_rows(features)
 
     def ensure_fast(self) -> None:
         """Load the fast variant if it is not. Raises ModelInvalid where there is none here."""
-        with self._lock:
-            self._ensure_fast()
+        with self._mine() as loaded:
+            self._ensure_fast(loaded)
 
     def close(self) -> None:
         """Let the call under way end, then close what is loaded."""
-        with self._lock:
-            if self._closed:
-                return
+        self._forget()
+        with contextlib.suppress(ModelClosed, ModelStuck), self._mine() as loaded:
             self._closed = True
-            self._exact.close()
-            if self._fast is not None:
-                self._fast.close()
+            loaded.close()
 
-    def _ensure_fast(self) -> Encoder:
-        if self._fast is None:
-            if self._closed or not self.fast_available:
+    @contextlib.contextmanager
+    def _mine(self) -> Generator[_Loaded]:
+        """What is in service, for this thread alone. Raises ModelClosed, and ModelStuck for those who
+        wait while it gets stuck."""
+        loaded = self._loaded
+        while not loaded.lock.acquire(timeout=_NOTICED_SEC):
+            if loaded is not self._loaded or self._reloading:
+                raise ModelStuck
+        try:
+            if self._closed:
+                raise ModelClosed
+            if loaded is not self._loaded:
+                raise ModelStuck
+            yield loaded
+            if loaded is not self._loaded:
+                loaded.close()  # it was given up, and has answered after all
+        finally:
+            loaded.since = None
+            loaded.lock.release()
+
+    def _look(self, now: float) -> str | None:
+        since = self._loaded.since
+        if self._reloading:
+            return None
+        if since is not None and now - since > self._stuck_sec:
+            return f"a call takes longer than {self._stuck_sec:g} s"
+        return self._unloadable
+
+    def _renew(self) -> None:
+        self._reloading = True
+        threading.Thread(target=self._reload, name=f"reload-{self.path.stem}", daemon=True).start()
+
+    def _reload(self) -> None:
+        try:
+            self._loaded = _Loaded(self._load("exact")[0])
+            self._unloadable = None
+        except Exception as error:
+            # This thread's outermost call: whatever keeps an encoder from being loaded is told by `_look`.
+            logger.exception("encoder %s could not be loaded anew", self.path.stem)
+            self._unloadable = f"it could not be loaded anew: {type(error).__name__}: {error}"
+        self._reloading = False
+
+    def _ensure_fast(self, loaded: _Loaded) -> Encoder:
+        if loaded.fast is None:
+            if not self.fast_available:
                 raise ModelInvalid(f"{self.path.name}: no fast variant can be loaded")
-            self._fast, _ = self._load("fast")
-        return self._fast
+            loaded.fast, _ = self._load("fast")
+        return loaded.fast
 
     def _load(self, precision: Precision) -> tuple[Encoder, int]:
         """The encoder and the length of its rows, which a black picture tells."""

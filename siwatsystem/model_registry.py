@@ -21,9 +21,9 @@ from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime import auto
-from siwatsystem.runtime.backend import Precision, Task
-from siwatsystem.runtime.batcher import Batcher
+from siwatsystem.runtime.backend import Backend, Precision, Task
 from siwatsystem.runtime.digest import digest
+from siwatsystem.runtime.serving import Care, Serving
 from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,13 @@ class SharedModel:
     """A model that is loaded: `names`, `task`, `predict`."""
 
     def __init__(
-        self, path: Path, sha256: str, settings: RuntimeSettings, cache_dir: Path, stop: threading.Event
+        self,
+        path: Path,
+        sha256: str,
+        settings: RuntimeSettings,
+        cache_dir: Path,
+        stop: threading.Event,
+        care: Care,
     ) -> None:
         """Load `path` in *exact* precision, unless `stop` is set meanwhile.
 
@@ -46,8 +52,9 @@ class SharedModel:
         self._settings = settings
         self._cache_dir = cache_dir
         self._stop = stop
+        self._care = care
         self._exact = self._load("exact")
-        self._fast: Batcher | None = None
+        self._fast: Serving | None = None
         self._fast_lock = threading.Lock()
         self._closed = False
         self.fast_available = auto.supports_fast(settings, path)
@@ -85,15 +92,15 @@ class SharedModel:
         """What the model sees on `image` (H×W×3 BGR, 8 bits, or a view of a frame); blocks; any thread.
 
         *exact* takes the pixels that the reference takes, *fast* samples a view. *fast* is loaded at its
-        first use (see `ensure_fast`). Raises ModelClosed, ValueError for what is no picture,
+        first use (see `ensure_fast`). Raises ModelClosed, ModelStuck, ValueError for what is no picture,
         RuntimeError where the runtime fails.
         """
         if isinstance(image, View):
             image = image.image if precision == "exact" else image
         elif image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"an array of shape {image.shape} is no picture of height × width × 3")
-        batcher = self._exact if precision == "exact" else self._ensure_fast()
-        return batcher.predict(image, min_confidence)
+        serving = self._exact if precision == "exact" else self._ensure_fast()
+        return serving.predict(image, min_confidence)
 
     def ensure_fast(self, stop: threading.Event | None = None) -> None:
         """Load the fast variant if it is not, which takes minutes where an engine is built; `stop` ends
@@ -109,7 +116,7 @@ class SharedModel:
         if fast is not None:
             fast.close()
 
-    def _ensure_fast(self, stop: threading.Event | None = None) -> Batcher:
+    def _ensure_fast(self, stop: threading.Event | None = None) -> Serving:
         while not self._fast_lock.acquire(timeout=_NOTICED_SEC):
             if stop is not None and stop.is_set():
                 raise ModelInvalid("closed")
@@ -122,11 +129,14 @@ class SharedModel:
         finally:
             self._fast_lock.release()
 
-    def _load(self, precision: Precision, stop: threading.Event | None = None) -> Batcher:
-        either = self._stop if stop is None else _Either(self._stop, stop)
-        backend = auto.load(self.path, self._settings, precision, self._cache_dir, either)
-        logger.info("loaded %s (%s, %s, %s)", self.path.name, backend.task, backend.runtime, precision)
-        return Batcher(backend, self._settings.batch_wait_ms / 1000, self.path.stem)
+    def _load(self, precision: Precision, stop: threading.Event | None = None) -> Serving:
+        def load(ends: threading.Event = self._stop) -> Backend:
+            backend = auto.load(self.path, self._settings, precision, self._cache_dir, ends)
+            logger.info("loaded %s (%s, %s, %s)", self.path.name, backend.task, backend.runtime, precision)
+            return backend
+
+        backend = load(self._stop if stop is None else _Either(self._stop, stop))
+        return Serving(backend, load, self._settings.batch_wait_ms / 1000, self.path.stem, self._care)
 
 
 class _Either(threading.Event):
@@ -174,9 +184,10 @@ class _Reference:
 class ModelRegistry:
     """Counted references to shared models."""
 
-    def __init__(self, settings: RuntimeSettings, cache_dir: Path) -> None:
+    def __init__(self, settings: RuntimeSettings, cache_dir: Path, care: Care | None = None) -> None:
         """`cache_dir` holds exported models, by digest."""
         self._settings = settings
+        self._care = care or Care()
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._slots: dict[tuple[_Kind, str], _Slot] = {}
@@ -264,7 +275,7 @@ class ModelRegistry:
         slot = reference.slot
         try:
             model = reference.kind(
-                reference.path, reference.digest, self._settings, self._cache_dir, self._stop
+                reference.path, reference.digest, self._settings, self._cache_dir, self._stop, self._care
             )
         except BaseException as error:
             # Whoever waits for this model must hear of anything that ends its loading.

@@ -6,9 +6,12 @@ that fails is tried again picture by picture, so that a bad one costs only itsel
 """
 
 import collections
+import contextlib
+import itertools
 import logging
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, InvalidStateError
 
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import PipelineFailed
@@ -27,6 +30,10 @@ class ModelClosed(PipelineFailed):
     """The model was closed while a picture waited for it."""
 
 
+class ModelStuck(PipelineFailed):
+    """The model did not answer and is loaded anew."""
+
+
 class Batcher:
     """Serves one backend; closing it closes the backend."""
 
@@ -36,8 +43,13 @@ class Batcher:
         self._wait_sec = wait_sec
         self._sizes = BATCH_SIZE.labels(name)
         self._state = threading.Condition()
-        self._closed = False
-        self._running = 0
+        self._closed: type[PipelineFailed] | None = None
+        """What those who ask are told once it is closed."""
+        self._calls: dict[int, float] = {}
+        """The calls under way, by number: when each began (`time.monotonic()`)."""
+        self._numbers = itertools.count()
+        self._batch: list[_Waiting] = []
+        """What the thread's call under way is for."""
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._together = backend.batch_size
         """Pictures that waited when the last batch was taken."""
@@ -50,15 +62,14 @@ class Batcher:
     def predict(self, image: Image | View, min_confidence: float = 0.25) -> Prediction:
         """What the model sees on `image` (H×W×3 BGR, or a view to be sampled); blocks. Any thread.
 
-        Raises ModelClosed, or whatever the model raised for this picture.
+        Raises ModelClosed, ModelStuck, or whatever the model raised for this picture.
         """
         picture = Picture(image, min_confidence)
         if self._thread is None:
             return self._call(picture)
         future: Future[Prediction] = Future()
         with self._state:
-            if self._closed:
-                raise ModelClosed
+            self._refuse_if_closed()
             self._waiting.append((picture, future))
             self._state.notify_all()
         return future.result()
@@ -68,14 +79,8 @@ class Batcher:
         with self._state:
             if self._closed:
                 return
-            self._closed = True
-            abandoned = list(self._waiting)
-            self._waiting.clear()
-            self._state.notify_all()
-        for _, future in abandoned:
-            future.set_exception(ModelClosed())
-        with self._state:
-            idle = self._state.wait_for(lambda: self._running == 0, timeout)
+            self._end(ModelClosed)
+            idle = self._state.wait_for(lambda: not self._calls, timeout)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout if idle else 0)
         if idle:
@@ -83,31 +88,81 @@ class Batcher:
         else:
             logger.error("a model is still computing after %g s and was left alone", timeout)
 
+    def wrong(self, now: float, stuck_sec: float) -> str | None:
+        """What keeps it from answering, if anything: a call that takes longer than `stuck_sec`, a thread
+        that is no more."""
+        with self._state:
+            if self._closed:
+                return None
+            since = min(self._calls.values(), default=now)
+        if now - since > stuck_sec:
+            return f"a call takes longer than {stuck_sec:g} s"
+        if self._thread is not None and not self._thread.is_alive():
+            return "its thread has ended"
+        return None
+
+    def abandon(self) -> None:
+        """Serve nothing any more, without waiting for calls under way: nothing can end them. Who waits
+        is told (ModelStuck); the backend is closed once the last call comes back, if it ever does."""
+        with self._state:
+            if self._closed:
+                return
+            for _, future in self._batch:
+                _fail(future, ModelStuck())
+            self._end(ModelStuck)
+            idle = not self._calls
+        if idle:
+            self.backend.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed is not None:
+            raise self._closed
+
+    def _end(self, told: type[PipelineFailed]) -> None:
+        """Have nothing wait any more; called with the lock held."""
+        self._closed = told
+        for _, future in self._waiting:
+            _fail(future, told())
+        self._waiting.clear()
+        self._state.notify_all()
+
     def _call(self, picture: Picture) -> Prediction:
         with self._state:
-            self._state.wait_for(lambda: self._closed or self._running < self.backend.concurrency)
-            if self._closed:
-                raise ModelClosed
-            self._running += 1
+            self._state.wait_for(lambda: self._closed or len(self._calls) < self.backend.concurrency)
+            self._refuse_if_closed()
+            number = self._begin()
         try:
             self._sizes.observe(1)
             return self.backend.infer([picture])[0]
         finally:
-            with self._state:
-                self._running -= 1
-                self._state.notify_all()
+            self._came_back(number)
+
+    def _begin(self) -> int:
+        """Note a call; called with the lock held."""
+        number = next(self._numbers)
+        self._calls[number] = time.monotonic()
+        return number
+
+    def _came_back(self, number: int) -> None:
+        with self._state:
+            self._calls.pop(number, None)
+            self._state.notify_all()
+            last_of_abandoned = self._closed is ModelStuck and not self._calls
+        if last_of_abandoned:
+            logger.warning("a model that was given up has answered after all and is closed")
+            self.backend.close()
 
     def _serve(self) -> None:
-        while batch := self._gather():
+        while gathered := self._gather():
+            number, batch = gathered
             try:
                 self._infer(batch)
+                self._batch = []  # pictures are large; kept only where somebody may still have to be told
             finally:
-                with self._state:
-                    self._running = 0
-                    self._state.notify_all()
+                self._came_back(number)
 
-    def _gather(self) -> list[_Waiting]:
-        """The next batch; empty when closed. From then on this thread counts as running.
+    def _gather(self) -> tuple[int, list[_Waiting]] | None:
+        """The next batch and its call's number; None when closed. From then on the call is under way.
 
         It waits for as many as came together the last time: one camera alone never waits, and many
         that ask at a time are worth the few milliseconds.
@@ -119,8 +174,10 @@ class Batcher:
             self._state.wait_for(lambda: self._closed or len(self._waiting) >= wanted, self._wait_sec)
             self._together = max(1, len(self._waiting))
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), full))]
-            self._running = 1 if batch else 0
-            return batch
+            if not batch:
+                return None
+            self._batch = batch
+            return self._begin(), batch
 
     def _infer(self, batch: list[_Waiting]) -> None:
         self._sizes.observe(len(batch))
@@ -131,11 +188,17 @@ class Batcher:
         except Exception as error:
             # This is the thread's outermost call: whatever a runtime raises goes to those who wait.
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                _fail(batch[0][1], error)
                 return
             logger.warning("a batch of %d failed and is tried one by one", len(batch), exc_info=True)
             for item in batch:
                 self._infer([item])
             return
         for (_, future), prediction in zip(batch, predictions, strict=True):
-            future.set_result(prediction)
+            with contextlib.suppress(InvalidStateError):  # given up meanwhile
+                future.set_result(prediction)
+
+
+def _fail(future: "Future[Prediction]", error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):  # answered, or told of another failure, meanwhile
+        future.set_exception(error)

@@ -1,0 +1,99 @@
+"""A model in service: loaded, asked through its batcher, and loaded anew when it got stuck.
+
+What is stuck in native code cannot be ended: it is left where it is, with its backend, and a new one is
+loaded beside it. Until that is there, whoever asks is told so (`ModelStuck`).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from siwatsystem.detections import Prediction
+from siwatsystem.frames import Image
+from siwatsystem.runtime.backend import Backend
+from siwatsystem.runtime.batcher import Batcher
+from siwatsystem.supervision import Watch, Watched, unwatched
+from siwatsystem.views import View
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How models are looked after: who watches, and after how many seconds a call counts as stuck."""
+
+    watch: Watch = unwatched
+    stuck_sec: float = 60.0
+
+
+class Serving:
+    """One model in one precision. Every member may be used from any thread."""
+
+    def __init__(
+        self, backend: Backend, load: Callable[[], Backend], wait_sec: float, name: str, care: Care
+    ) -> None:
+        """`load` makes another backend like this one, on a thread of its own, each time it got stuck.
+        `wait_sec` and `name` are the batcher's."""
+        self._load = load
+        self._wait_sec = wait_sec
+        self._name = name
+        self._stuck_sec = care.stuck_sec
+        self._lock = threading.Lock()
+        self._batcher = Batcher(backend, wait_sec, name)
+        self._reloading: threading.Thread | None = None
+        self._unloadable: str | None = None
+        """Why it could not be loaded anew."""
+        self._closed = False
+        self._forget = care.watch(Watched("model", name, self._look, self.renew))
+
+    @property
+    def backend(self) -> Backend:
+        """The one in service, or that which got stuck last: what it says of itself stays true."""
+        return self._batcher.backend
+
+    def predict(self, image: Image | View, min_confidence: float = 0.25) -> Prediction:
+        """As of `Batcher.predict`; also raises ModelStuck while it is loaded anew."""
+        return self._batcher.predict(image, min_confidence)
+
+    def close(self) -> None:
+        """Tell who waits, let calls under way end, close the backend."""
+        self._forget()
+        with self._lock:
+            self._closed = True
+        self._batcher.close()
+
+    def renew(self) -> None:
+        """Give up what is in service and load it anew, in the background."""
+        with self._lock:
+            if self._closed or self._reloading is not None:
+                return
+            self._reloading = threading.Thread(target=self._reload, name=f"reload-{self._name}", daemon=True)
+            thread = self._reloading
+        self._batcher.abandon()
+        thread.start()
+
+    def _look(self, now: float) -> str | None:
+        if self._reloading is not None:
+            return None
+        return self._unloadable or self._batcher.wrong(now, self._stuck_sec)
+
+    def _reload(self) -> None:
+        unloadable: str | None = None
+        try:
+            batcher = Batcher(self._load(), self._wait_sec, self._name)
+        except Exception as error:
+            # This thread's outermost call: whatever keeps a model from being loaded is told by `_look`.
+            logger.exception("model %s could not be loaded anew", self._name)
+            unloadable = f"it could not be loaded anew: {type(error).__name__}: {error}"
+        else:
+            with self._lock:
+                closed, old = self._closed, self._batcher
+                self._batcher = old if closed else batcher
+            if closed:
+                batcher.close()
+            else:
+                logger.info("model %s is loaded anew", self._name)
+        with self._lock:
+            self._unloadable = unloadable
+            self._reloading = None
