@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ class _Nowhere:
 def run(
     pipeline: Pipeline,
     folder: Path,
-    threads: ThreadPoolExecutor,
+    threads: Executor,
     on_result: Callable[[Result], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Report:
@@ -113,7 +113,7 @@ def _named(error: StreamError, path: Path, case: Case) -> str:
     return error.message.replace(str(path), case.file)
 
 
-def _without_actions(pipeline: Pipeline, threads: ThreadPoolExecutor) -> Pipeline:
+def _without_actions(pipeline: Pipeline, threads: Executor) -> Pipeline:
     """The same spec and models, with nothing on the other side of its actions."""
     spec = pipeline.spec
     servers = {"redis": spec.redis, "postgresql": spec.postgresql}

@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from siwatsystem import archive_tests
@@ -18,12 +17,15 @@ from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
 from siwatsystem.model_registry import ModelRegistry, set_default_registry
 from siwatsystem.mpta_manager import ArchiveStore, set_default_store
+from siwatsystem.pipeline.branch_threads import BranchThreads
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 from siwatsystem.proofs import Proof, Proofs
 from siwatsystem.runtime.auto import check
+from siwatsystem.runtime.serving import Care
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
+from siwatsystem.supervision import Watched
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +37,12 @@ OPENED_AT_A_TIME = 2
 class Engine:
     """One per worker. `start` and `close` once each; `open` and `close_pipeline` from any thread."""
 
-    def __init__(self, settings: Settings, on_problem: Callable[[Problem], None]) -> None:
+    def __init__(
+        self, settings: Settings, on_problem: Callable[[Problem], None], care: Care | None = None
+    ) -> None:
         self._settings = settings
         self._on_problem = on_problem
+        self._care = care or Care()
         self._open: dict[int, OpenPipeline] = {}
         self._lock = threading.Lock()
         self._opening = threading.Semaphore(OPENED_AT_A_TIME)
@@ -60,10 +65,11 @@ class Engine:
         self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
         set_default_store(self.archives)
         self._proofs = Proofs(folder / "models" / ".tests")
-        self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime")
+        self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime", self._care)
         set_default_registry(self.registry)
         branches = max(4, os.cpu_count() or 1)
-        self._branches = ThreadPoolExecutor(branches, thread_name_prefix="branch")
+        self._branches = BranchThreads(branches, self._care.stuck_sec)
+        self._care.watch(Watched("branches", "threads", self._branches.wrong, self._branches.renew))
 
     def open(self, key: PipelineKey) -> Pipeline:
         """Fetch, check, load and, where set, test an archive. Raises ModelError, PipelineFailed."""

@@ -23,16 +23,22 @@ from siwatsystem.loading import Loaded
 from siwatsystem.pipeline.events import Event, EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.memo import PredictionMemo
+from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline_threads import PipelineThreads
+from siwatsystem.runtime.serving import Care
+from siwatsystem.schedule import Turn
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
+from siwatsystem.supervision import Watched
 from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
 
 Deliver = Callable[["Member", Frame, "Analysis"], None]
+GIVEN_UP_AFTER_SEC = 5.0
+"""How much longer than a model's call a frame may take before it is given up."""
 DROPS_TOLD_SEC = 1.0
 """How often drops are counted while no frame comes to its end."""
 
@@ -78,6 +84,7 @@ class AnalysisLoop:
         threads: PipelineThreads,
         deliver: Deliver,
         on_failure: "Callable[[AnalysisLoop], None]",
+        care: Care | None = None,
     ) -> None:
         self.source = source
         self.loaded = loaded
@@ -89,7 +96,11 @@ class AnalysisLoop:
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
         self._threads = threads
-        self._turn = threads.join(loaded, self._work, interval_sec)
+        self._interval_sec = interval_sec
+        self._care = care or Care()
+        self._generation = 0
+        """Counts the turns: what came of one that was given up is thrown away."""
+        self._turn = self._join()
         self._last = 0
         """Sequence of the newest frame that was analysed."""
         self._asking: tuple[Member, ...] = ()
@@ -97,13 +108,20 @@ class AnalysisLoop:
         self._drops_told_at = 0.0
         self._stopped = False
 
+    @property
+    def name(self) -> str:
+        """For people: the camera's label and the model's id."""
+        return f"{self.loaded.key.model_id} on {self.source.spec.label}"
+
     def start(self) -> None:
+        self._forget = self._care.watch(Watched("pipeline", self.name, self._look, self._renew_soon))
         self.source.add_listener(self._frame_arrived)
         self._loop.call_soon(self.nudge)  # a source that others use has a frame already
 
     def stop(self) -> None:
         """End at once; a frame under way is finished and its result discarded."""
         self._stopped = True
+        self._forget()
         self.source.remove_listener(self._frame_arrived)
         self._threads.leave(self._turn)
 
@@ -127,6 +145,35 @@ class AnalysisLoop:
         """Something the loop may be waiting for has happened (the pipeline is ready)."""
         if self._ready() is not None:
             self._ask()
+
+    def _join(self) -> Turn:
+        work = partial(self._work, self._generation)
+        return self._threads.join(self.loaded, work, self._interval_sec)
+
+    def _look(self, now: float) -> str | None:
+        """For the supervisor: its models' calls are given up sooner, so nothing will come of the frame."""
+        since = self._threads.under_way_since(self._turn)
+        if since is not None and now - since > self._care.stuck_sec + GIVEN_UP_AFTER_SEC:
+            return f"a frame takes longer than {self._care.stuck_sec + GIVEN_UP_AFTER_SEC:g} s"
+        return None
+
+    def _renew_soon(self) -> None:
+        """From the supervisor's thread."""
+        self._tell(self._renew, self._threads.under_way_since(self._turn))
+
+    def _renew(self, since: float | None) -> None:
+        """Give up the frame under way `since` then, if it still is, and go on with the next one."""
+        if self._stopped or since is None or self._threads.under_way_since(self._turn) != since:
+            return
+        self._generation += 1
+        self._threads.abandon(self._turn)
+        self._turn = self._join()
+        shared = SharedTracking()
+        for member in self.members.values():
+            # What the members remember belongs to the frame under way, whose thread holds its lock.
+            member.state = PipelineState(shared=shared)
+        self._note(PipelineFailed("a frame was given up: its analysis did not end"))
+        self.nudge()
 
     def _frame_arrived(self) -> None:
         # Called by the capture thread for every frame: few of them are due.
@@ -154,11 +201,13 @@ class AnalysisLoop:
             return None
         return frame, pipeline
 
-    def _work(self) -> None:
+    def _work(self, generation: int) -> None:
         """In a thread whose turn it is: analyse the newest frame."""
-        ready, members = self._ready(), list(self.members.values())
+        ready, members, turn = self._ready(), list(self.members.values()), self._turn
+        if generation != self._generation:
+            return
         if ready is None or not members or self._stopped:
-            self._threads.rest(self._turn, idle=True)
+            self._threads.rest(turn, idle=True)
             return
         frame = ready[0]
         self._last = frame.sequence
@@ -167,16 +216,20 @@ class AnalysisLoop:
         except Exception as unexpected:
             # A frame that no library could take costs itself, not the camera.
             results, error = [], unexpected
-        self._tell(self._finish_frame, frame, results, error)
+        self._tell(self._finish_frame, generation, frame, results, error)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody wants to know
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _finish_frame(
-        self, frame: Frame, results: "list[tuple[Member, Analysis]]", error: Exception | None
+        self,
+        generation: int,
+        frame: Frame,
+        results: "list[tuple[Member, Analysis]]",
+        error: Exception | None,
     ) -> None:
-        if self._stopped:
+        if self._stopped or generation != self._generation:
             return
         try:
             self._note(self._hand_out(frame, results) or error)

@@ -221,6 +221,7 @@ class StateReport(Message):
     gpu_usage: Usage | None = Field(alias="gpuUsage")
     gpu_memory_usage: Usage | None = Field(alias="gpuMemoryUsage")
     camera_connections: list[CameraConnection] = Field(alias="cameraConnections")
+    failed: list[str] | None = Field(None, description="Parts of the worker that have failed (extension)")
 
 
 class DetectionData(Message):

@@ -44,6 +44,18 @@ class PipelineThreads:
             self._schedule.leave(turn)
             self._turns.discard(turn)
 
+    def abandon(self, turn: Turn) -> None:
+        """The loop has given up what is under way for it, and will join again."""
+        with self._changed:
+            self._schedule.abandon(turn)
+            self._turns.discard(turn)
+            self._wake(time.monotonic())
+
+    def under_way_since(self, turn: Turn) -> float | None:
+        """Since when (`time.monotonic()`) a thread has been at work for it; None while none is."""
+        with self._changed:
+            return turn.taken_at if turn.held == 2 else None
+
     def ask(self, turn: Turn) -> bool:
         """A frame is near enough to the turn's slot: have it taken. False where it is not, after all."""
         with self._changed:

@@ -4,7 +4,7 @@ The two that are sent by the thousand are written straight as JSON; `messages` h
 give the same text, and tests hold both to that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,9 +43,12 @@ class StateReports:
     def __len__(self) -> int:
         return len(self._written)
 
-    def report(self, usage: Usage, cameras: Iterable[tuple[Subscription, bool]]) -> Encoded:
-        """`messages.StateReport` of these subscriptions, each with whether it is online."""
-        body = {
+    def report(
+        self, usage: Usage, cameras: Iterable[tuple[Subscription, bool]], failed: Sequence[str] = ()
+    ) -> Encoded:
+        """`messages.StateReport` of these subscriptions, each with whether it is online; `failed` are the
+        parts of the worker that have."""
+        body: dict[str, Any] = {
             "type": "stateReport",
             "cpuUsage": usage.cpu,
             "memoryUsage": usage.memory,
@@ -53,6 +56,8 @@ class StateReports:
             "gpuMemoryUsage": usage.gpu_memory,
             "cameraConnections": [self._entry(subscription, online) for subscription, online in cameras],
         }
+        if failed:
+            body["failed"] = failed
         return Encoded("stateReport", orjson.dumps(body).decode())
 
     def forget(self, identifier: str) -> None:

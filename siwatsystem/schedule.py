@@ -102,6 +102,8 @@ class Schedule:
         self._running: dict[Turn, float] = {}
         """What is under way, since when."""
         self._running_of: Counter[Hashable] = Counter()
+        self._abandoned: set[Turn] = set()
+        """What was under way when it was given up, and still holds its thread."""
         self._closed = False
 
     def join(self, group: Hashable, work: Callable[[], object], interval: float) -> Turn:
@@ -146,8 +148,20 @@ class Schedule:
         self._running_of[turn.group] += 1
         return turn
 
+    def abandon(self, turn: Turn) -> None:
+        """The loop goes on with another turn: this one may hold its thread for ever, which is made up for,
+        and its group may have another."""
+        self.leave(turn)
+        if turn in self._running:
+            del self._running[turn]
+            _less(self._running_of, turn.group)
+            self._abandoned.add(turn)
+
     def left(self, turn: Turn) -> None:
         """The thread that took it is free again; see `rest`."""
+        if turn in self._abandoned:
+            self._abandoned.discard(turn)
+            return
         del self._running[turn]
         _less(self._running_of, turn.group)
         self._let_go(turn)
@@ -166,7 +180,8 @@ class Schedule:
 
     def threads_wanted(self, now: float) -> int:
         """How many threads there should be: those that are stuck are made up for."""
-        return self._threads + sum(now - since > STUCK_SEC for since in self._running.values())
+        stuck = sum(now - since > STUCK_SEC for since in self._running.values())
+        return self._threads + len(self._abandoned) + stuck
 
     @property
     def waits(self) -> bool:

@@ -31,13 +31,16 @@ from siwatsystem.messages import (
     Subscribe,
     Unsubscribe,
 )
+from siwatsystem.notices import Notices
 from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.reports import StateReports, image_detection
+from siwatsystem.runtime.serving import Care
 from siwatsystem.session import Answer, Apply, Close
 from siwatsystem.streams.pool import Source, SourcePool
 from siwatsystem.subscriptions import Changes, Subscription, Subscriptions
+from siwatsystem.supervision import Failure, Supervisor
 from siwatsystem.usage import UsageMeter
 
 log = logging.getLogger(__name__)
@@ -55,13 +58,16 @@ class Worker:
         self.subscriptions = Subscriptions(settings.max_streams, settings.disconnect_grace_sec)
         self.displays = Displays()
         self.connections = Connections(settings, self.subscriptions.connection_for_display)
-        self.engine = Engine(settings, self._on_problem)
+        self.supervisor = Supervisor(settings.supervision, self._on_failure)
+        self._care = Care(self.supervisor.watch, settings.supervision.model_stuck_sec)
+        self.engine = Engine(settings, self._on_problem, self._care)
         self.usage_meter = UsageMeter()
         self.usage = self.usage_meter.read()
         self.started_at = time.time()
         self._loops: dict[LoopKey, AnalysisLoop] = {}
         self._of: dict[str, LoopKey] = {}
         self._reports = StateReports()
+        self._notices = Notices(self.connections, self.subscriptions)
         self._dirty: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -76,10 +82,12 @@ class Worker:
         count = self.settings.pipeline.threads or max(4, (os.cpu_count() or 1) + 1)
         self.threads = PipelineThreads(count)
         await asyncio.to_thread(self.engine.start)
+        self.supervisor.start()
         self._tasks = [asyncio.create_task(self._tick(), name="tick")]
 
     async def stop(self) -> None:
         """End everything within `shutdown_timeout_sec`; what was accepted stays in the outbox."""
+        self.supervisor.close()
         for task in self._tasks:
             task.cancel()
         loops = list(self._loops.values())
@@ -172,7 +180,7 @@ class Worker:
             loop.loaded.key = PipelineKey.of(subscription.model_id, subscription.model_url)
             self.loader.retry(loop.loaded)
             loop.source.retry()
-            self._tell_problems(connection, identifier, loop)
+            self._notices.of_loop(connection, identifier, loop)
         self._dirty_report(connection.id)
         self.connections.flush_soon()
 
@@ -257,6 +265,7 @@ class Worker:
             threads=self.threads,
             deliver=self._deliver,
             on_failure=self._changed,
+            care=self._care,
         )
         loop.start()
         return loop
@@ -290,25 +299,16 @@ class Worker:
 
     def _on_problem(self, problem: Problem) -> None:
         """From an outbox thread."""
-        self._loop.call_soon_threadsafe(self._tell_problem, problem)
+        self._loop.call_soon_threadsafe(self._notices.problem, problem)
 
-    def _tell_problem(self, problem: Problem) -> None:
-        """An outage concerns everybody; what was refused, only whom it was made for."""
-        named = None if problem.subscription is None else self.subscriptions.get(problem.subscription)
-        message = error_message(
-            problem.code,
-            problem.message,
-            identifier=problem.subscription,
-            legacy=named is not None and named.legacy,
-            resolved=problem.ended,
-        )
-        if problem.subscription is None:
-            for connection in self.connections.all():
-                self.connections.reply(connection, message)
-            return
-        holder = self.connections.get(self.subscriptions.holder(problem.subscription))
-        if holder is not None:
-            self.connections.reply(holder, message)
+    def _on_failure(self, failure: Failure) -> None:
+        """From the supervisor's thread."""
+        self._loop.call_soon_threadsafe(self._failed, failure)
+
+    def _failed(self, failure: Failure) -> None:
+        self._notices.failure(failure)
+        for connection in self.connections.all():
+            self._dirty_report(connection.id)
 
     def _changed(self, what: Source | Loaded | AnalysisLoop) -> None:
         for loop in self._loops.values():
@@ -318,24 +318,8 @@ class Worker:
             for identifier in loop.members:
                 connection = self.connections.get(self.subscriptions.holder(identifier))
                 if connection is not None:
-                    self._tell_problems(connection, identifier, loop)
+                    self._notices.of_loop(connection, identifier, loop)
                     self._dirty_report(connection.id)
-
-    def _tell_problems(self, connection: Connection, identifier: str, loop: AnalysisLoop) -> None:
-        subscription = loop.members[identifier].subscription
-        source, loaded = loop.source, loop.loaded
-        if source.error is not None:
-            self.connections.tell(connection, subscription, "stream", source.error)
-        elif source.online:
-            self.connections.end(connection, subscription, "stream", "the camera delivers frames")
-        if loaded.error is not None:
-            self.connections.tell(connection, subscription, "model", loaded.error)
-        elif loaded.pipeline is not None:
-            self.connections.end(connection, subscription, "model", "the model is ready")
-        if loop.failing is not None:
-            self.connections.tell(connection, subscription, "pipeline", loop.failing)
-        else:
-            self.connections.end(connection, subscription, "pipeline", "frames are analysed again")
 
     # --- reports ---------------------------------------------------------------------------------
 
@@ -358,7 +342,8 @@ class Worker:
             (subscription, self.online(subscription.identifier))
             for subscription in self.subscriptions.of(connection.id)
         ]
-        self.connections.report(connection, self._reports.report(self.usage, cameras))
+        failed = [f"{one.kind} {one.name}" for one in self.supervisor.failures()]
+        self.connections.report(connection, self._reports.report(self.usage, cameras, failed))
 
     def _dirty_report(self, number: int) -> None:
         if not self._dirty:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,8 +17,10 @@ from siwatsystem.loading import Loaded, PipelineKey
 from siwatsystem.loops import Analysis, AnalysisLoop, Member
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline_threads import PipelineThreads
+from siwatsystem.runtime.serving import Care
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
+from siwatsystem.supervision import Watched
 from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
 from tests import scripted
 
@@ -28,7 +31,9 @@ INTERVAL = 0.02
 class Bench:
     """A loop over a fake source. `on_deliver` may raise in the loop's place."""
 
-    def __init__(self, model: FakeModel, crop: Any = None, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, model: FakeModel, crop: Any = None, interval: float = INTERVAL, care: Care | None = None
+    ) -> None:
         self.model = model
         self.source = FakeSource()
         self.loaded = Loaded(PipelineKey.of(1, "http://m/a"), fake_pipeline(model))
@@ -45,6 +50,7 @@ class Bench:
             threads=self.threads,
             deliver=self._deliver,
             on_failure=lambda loop: self.told.append(loop.failing and loop.failing.message),
+            care=care,
         )
 
     def _deliver(self, member: Member, frame: Frame, analysis: Analysis) -> None:
@@ -423,3 +429,39 @@ def test_who_left_is_not_analysed_any_more_and_nothing_is_done_twice():
         assert {event.subscription for event in actions.outbox.events} == {"stays;c"}
 
     play(scene)
+
+
+def test_a_frame_that_does_not_end_is_given_up_and_the_next_ones_are_analysed():
+    """However often: a loop that gives up a frame has a thread for the next one."""
+    watched: list[Watched] = []
+    hung = [Gate() for _ in range(4)]
+    answers = iter(hung)
+    model = FakeModel(lambda image: next(answers, lambda _: (CAR,))(image), ["Car"])
+
+    def watch(part: Watched) -> Callable[[], None]:
+        watched[:] = [part]
+        return watched.clear
+
+    async def scene(bench: Bench) -> None:
+        member = bench.join("d;c")
+        for gate in hung:
+            bench.source.show()
+            await until(lambda gate=gate: gate.entered)
+            assert watched[0].look(time.monotonic()) is None
+            assert watched[0].look(time.monotonic() + 66) == "a frame takes longer than 65 s"
+            watched[0].restart()
+            await until(lambda before=member.state: member.state is not before)
+        assert bench.told == ["a frame was given up: its analysis did not end"]
+        bench.source.show()
+        await until(lambda: bench.sequences == [5])
+        assert bench.told[1:] == [None]
+        state = member.state
+        for gate in hung:
+            gate.open.set()
+        bench.source.show()
+        await until(lambda: bench.sequences == [5, 6])  # and nothing of those that came back late
+        assert member.state is state
+        bench.loop.stop()
+        assert watched == []
+
+    play(scene, model, care=Care(watch, 60.0))

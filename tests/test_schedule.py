@@ -248,3 +248,19 @@ def test_an_idle_turn_keeps_its_slot():
     assert turn.frame(0.02)
     assert schedule.ask(turn, 0.02)
     assert turn.due == due
+
+
+def test_what_is_given_up_frees_its_group_and_its_thread_is_made_up_for():
+    schedule = Schedule(2)
+    stuck, other = (schedule.join("a", len, 1.0) for _ in range(2))
+    schedule.join("b", len, 1.0)  # so that group a never has all threads
+    assert schedule.ask(stuck, 0.0)
+    assert schedule.take(0.0) is stuck
+    assert schedule.ask(other, 0.0)
+    assert schedule.take(0.0) is None
+    schedule.abandon(stuck)
+    assert schedule.threads_wanted(0.0) == 3
+    assert schedule.take(0.0) is other
+    schedule.left(stuck)
+    assert schedule.threads_wanted(0.0) == 2
+    assert not schedule.ask(stuck, 10.0)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -65,7 +65,7 @@ class BranchRunner:
         predict: Predict,
         acts: Acts,
         models: Mapping[str, "SharedModel"],
-        threads: ThreadPoolExecutor,
+        threads: Executor,
         follow: Follow,
         at: float,
         doubtful: Collection[Detection] = (),

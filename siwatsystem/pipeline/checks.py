@@ -6,6 +6,7 @@ wrong type, so that an author sees every mistake at once.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ from siwatsystem.actions import templates
 from siwatsystem.actions.spec import Action, ActionModel, UpdateCombined
 from siwatsystem.pipeline.fields import Point
 from siwatsystem.pipeline.node import result_fields
-from siwatsystem.pipeline.problems import Problem, json_path
+from siwatsystem.pipeline.problems import Problem, json_path, listed, nearest, shortened
 from siwatsystem.pipeline.zone_checks import zone_trouble
 
 CONTEXT = (
@@ -33,6 +34,9 @@ CONTEXT = (
 )
 """Names that every event's context holds."""
 
+MAX_NODES = 256
+"""As many as an archive has files at most, where nothing else is set."""
+
 Path = tuple[str | int, ...]
 Json = Mapping[str, Any]
 _ACTION: TypeAdapter[ActionModel] = TypeAdapter(Action)
@@ -44,15 +48,22 @@ def check(data: Json, files: Collection[str] | None) -> Iterator[Problem]:
     nodes = list(_nodes(data.get("pipeline"), ("pipeline",)))
     yield from _duplicates(nodes)
     known = set(CONTEXT).union(*(_results(node) for _, node in nodes))
+    places = {name: place for place, node in reversed(nodes) if (name := _text(node, "modelId"))}
     for path, node in nodes:
         if files is not None:
             yield from _files(path, node, files)
         yield from _tracking(path, node)
+        below = [name for name, there in places.items() if there[: len(path)] == path and there != path]
         for place, action in _actions(path, node):
             yield from _placeholders(place, action, known)
             yield from _server(place, action, data)
             if isinstance(action, UpdateCombined):
-                yield from _waits(place, action, path, nodes)
+                yield from _waits(place, action, path, places, below[::-1])
+
+
+def has_too_many_nodes(data: Json) -> bool:
+    """Whether there are more than MAX_NODES: each costs time here, and on every frame."""
+    return any(islice(_nodes(data.get("pipeline"), ("pipeline",)), MAX_NODES, None))
 
 
 def _nodes(value: object, path: Path) -> Iterator[tuple[Path, Json]]:
@@ -86,7 +97,9 @@ def _duplicates(nodes: list[tuple[Path, Json]]) -> Iterator[Problem]:
             continue
         seen[name] += 1
         if seen[name] > 1:
-            yield Problem(json_path((*path, "modelId")), f"{name!r} is the id of another node already")
+            yield Problem(
+                json_path((*path, "modelId")), f"{shortened(name)!r} is the id of another node already"
+            )
 
 
 def _files(path: Path, node: Json, files: Collection[str]) -> Iterator[Problem]:
@@ -97,7 +110,7 @@ def _files(path: Path, node: Json, files: Collection[str]) -> Iterator[Problem]:
     for place, name in asked:
         plain = name.removeprefix("./") if name else name
         if plain and plain not in files and not any(file.startswith(f"{plain}/") for file in files):
-            yield Problem(json_path(place), f"{plain!r} is not in the archive")
+            yield Problem(json_path(place), f"{shortened(plain)!r} is not in the archive")
 
 
 def _tracking(path: Path, node: Json) -> Iterator[Problem]:
@@ -128,14 +141,14 @@ def _actions(path: Path, node: Json) -> Iterator[tuple[Path, ActionModel]]:
 def _placeholders(path: Path, action: ActionModel, known: Collection[str]) -> Iterator[Problem]:
     for key, text in action.templates().items():
         for name in templates.unknown(text, known):
-            yield Problem(json_path((*path, key)), f"{{{name}}} is in no context", _near(name, known))
+            yield Problem(
+                json_path((*path, key)), f"{{{shortened(name)}}} is in no context", _near(name, known)
+            )
 
 
 def _near(name: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, sorted(known), n=1)
-    return f"did you mean {{{close[0]}}}?" if close else ""
+    close = nearest(name, known)
+    return f"did you mean {{{close}}}?" if close else ""
 
 
 def _server(path: Path, action: ActionModel, data: Json) -> Iterator[Problem]:
@@ -158,25 +171,24 @@ def _zone(path: Path, value: object) -> Iterator[Problem]:
 
 
 def _waits(
-    path: Path, action: UpdateCombined, own: Path, nodes: list[tuple[Path, Json]]
+    path: Path, action: UpdateCombined, own: Path, places: Mapping[str, Path], below: list[str]
 ) -> Iterator[Problem]:
     """Waiting is for what runs below the node, and what runs below never waits for what is above:
     so no two records can wait for each other, and a cycle is always one of the mistakes told here."""
-    places = {name: place for place, node in reversed(nodes) if (name := _text(node, "modelId"))}
-    below = [name for name, place in places.items() if place[: len(own)] == own and place != own]
     for index, name in enumerate(action.wait_for_branches):
-        if name in below:
-            continue
         place = places.get(name)
+        if place is not None and place != own and place[: len(own)] == own:
+            continue
+        told = repr(shortened(name))
         if place == own:
-            message = f"{name!r} is this node itself: waiting for itself it would wait for ever"
+            message = f"{told} is this node itself: waiting for itself it would wait for ever"
         elif place is not None and own[: len(place)] == place:
             message = (
-                f"{name!r} is above this node and ends only after it: each would wait for the other for ever"
+                f"{told} is above this node and ends only after it: each would wait for the other for ever"
             )
         elif place is not None:
-            message = f"{name!r} is no branch of this node, but of another"
+            message = f"{told} is no branch of this node, but of another"
         else:
-            message = f"{name!r} is no branch of this node"
-        hint = f"its branches: {', '.join(reversed(below)) or 'none'}"
+            message = f"{told} is no branch of this node"
+        hint = f"its branches: {listed(below)}"
         yield Problem(json_path((*path, "waitForBranches", index)), message, hint)

@@ -7,11 +7,11 @@ being found is a warning. Nodes whose model is not known are passed over.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import islice
 
 from siwatsystem.actions.spec import SaveImage
 from siwatsystem.pipeline.node import Node, PipelineSpec
-from siwatsystem.pipeline.problems import Problem, json_path
+from siwatsystem.pipeline.problems import MOST, Problem, json_path, listed, nearest, shortened
 
 Path = tuple[str | int, ...]
 Names = Mapping[str, Collection[str]]
@@ -25,7 +25,8 @@ def check_classes(spec: PipelineSpec, names_by_model_id: Names) -> list[Problem]
     `names_by_model_id` holds the class names of each node's model by its `modelId`; a model that
     could not be loaded is left out of it. Case does not matter, as it does not in running.
     """
-    return [problem for step in steps(spec.pipeline) for problem in _node_problems(step, names_by_model_id)]
+    found = (problem for step in steps(spec.pipeline) for problem in _node_problems(step, names_by_model_id))
+    return list(islice(found, MOST))
 
 
 def check_tasks(spec: PipelineSpec, tasks_by_model_id: Mapping[str, str]) -> list[Problem]:
@@ -101,20 +102,18 @@ def _absent(
 ) -> Iterator[Problem]:
     if asked is None or there is None:
         return
-    lone = isinstance(asked, str)
+    lone, known = isinstance(asked, str), _folded(there)
     for index, name in enumerate([asked] if lone else asked):
-        if not _has(there, name):
+        if name.casefold() not in known:
             place = json_path((*path, key) if lone else (*path, key, index))
-            yield Problem(place, f"no model here has a class {name!r}", _hint(name, there, whose))
+            yield Problem(place, f"no model here has a class {shortened(name)!r}", _hint(name, there, whose))
 
 
 def _hint(name: str, there: Collection[str], whose: str) -> str:
     by_folded = {one.casefold(): one for one in there}
-    close = get_close_matches(name.casefold(), sorted(by_folded), n=1)
-    shown = list(dict.fromkeys(there))
-    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-    listed = f"{whose} classes: {', '.join(shown[:SHOWN]) or 'none'}{more}"
-    return f"did you mean {by_folded[close[0]]!r}? {listed}" if close else listed
+    close = nearest(name.casefold(), by_folded)
+    shown = f"{whose} classes: {listed(dict.fromkeys(there), SHOWN)}"
+    return f"did you mean {by_folded[close]!r}? {shown}" if close else shown
 
 
 def _unreachable(step: Step, names: Names) -> Iterator[str]:
@@ -123,17 +122,19 @@ def _unreachable(step: Step, names: Names) -> Iterator[str]:
     has = None if parent is None else names.get(parent.model_id)
     if parent is None or has is None:
         return
-    keeps = [name for name in has if _has(parent.trigger_classes, name)]
+    there = _folded(has)
+    keeps = there & _folded(parent.trigger_classes)
     if not keeps and len(step.above) > 1:
-        keeps = list(has)
-    missed = [name for name in node.trigger_classes if _has(has, name) and not _has(keeps, name)]
+        keeps = there
+    lost = there - keeps
+    missed = [name for name in node.trigger_classes if name.casefold() in lost]
     place, above = json_path(step.path), f"{parent.model_id!r}"
     for name in missed:
         yield f"{place}.triggerClasses: {above} does not keep {name!r}: it is not in its triggerClasses"
-    if not any(_has(keeps, name) for name in node.trigger_classes) and node.trigger_classes:
+    if not keeps & _folded(node.trigger_classes) and node.trigger_classes:
         yield f"{place}.triggerClasses: none is a class that {above} finds, so this branch never runs"
     crop = node.crop_class if node.crop else None
-    if crop is not None and _has(has, crop) and not _has(keeps, crop):
+    if crop is not None and crop.casefold() in lost:
         yield f"{place}.cropClass: {above} does not keep {crop!r}, so this branch never runs"
 
 
@@ -142,7 +143,7 @@ def _whole_pictures(path: Path, node: Node, names: Names) -> Iterator[str]:
     if own is None:
         return
     for place, region in _regions(path, node):
-        if not _has(own, region):
+        if region.casefold() not in _folded(own):
             yield (
                 f"{json_path((*place, 'region'))}: {region!r} is no class of this node's own model, "
                 "so the whole picture is saved"
@@ -156,5 +157,5 @@ def _regions(path: Path, node: Node) -> Iterator[tuple[Path, str]]:
                 yield (*path, key, index), action.region
 
 
-def _has(names: Iterable[str], name: str) -> bool:
-    return any(one.casefold() == name.casefold() for one in names)
+def _folded(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.casefold() for name in names)

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -38,6 +38,9 @@ from siwatsystem.runtime.backend import Precision
 from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
+
+FINISH_SEC = 10.0
+"""Longest wait for a picture under way before what waits for votes is given up."""
 
 
 class Sink(Protocol):
@@ -81,7 +84,7 @@ class Pipeline:
         models: Mapping[str, SharedModel],
         sink: Sink,
         targets: Mapping[str, str],
-        threads: ThreadPoolExecutor,
+        threads: Executor,
         on_picture: Callable[[View, list[Event]], None] | None = None,
         encoders: Mapping[str, Encoder] | None = None,
     ) -> None:
@@ -141,11 +144,16 @@ class Pipeline:
 
     def finish(self, state: PipelineState, context: EventContext, submitted: list[str] | None = None) -> None:
         """No more pictures come for `state`: send what waited for objects that are now gone."""
-        with state.lock:
+        if not state.lock.acquire(timeout=FINISH_SEC):
+            log.warning("%s: what waits for votes is lost, a picture is stuck", context.camera_id)
+            return
+        try:
             state.finished = True
             for follower in state.followers:
                 for subject in follower.finish():
                     self._send_waiting(subject, context, submitted)
+        finally:
+            state.lock.release()
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait until no picture is under way; False if that takes longer than `timeout` seconds."""

@@ -6,11 +6,21 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from siwatsystem.pipeline.problems import shortened
+
+
+MAX_NAME = 255
+"""Bytes of one component of a path."""
+MAX_PATH = 1024
+"""Bytes of a path inside an archive; what it is unpacked below has its part of the system's 4096."""
+
 
 def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise ValueError(f"{name!r} is no path inside the archive")
+        raise ValueError(f"{shortened(name)!r} is no path inside the archive")
+    if len(name.encode()) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in path.parts):
+        raise ValueError(f"{shortened(name)!r} is longer than a file system takes")
     return str(path)
 
 

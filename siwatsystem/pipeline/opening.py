@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -59,7 +59,7 @@ def open_pipeline(
     folder: Path,
     registry: ModelRegistry,
     outbox: Outbox,
-    threads: ThreadPoolExecutor,
+    threads: Executor,
     settings: RuntimeSettings,
 ) -> OpenPipeline:
     """The pipeline in `folder` (pipeline.json, or a bare model file). Blocks while models load.

@@ -1,14 +1,15 @@
 """pipeline.json: read it, and tell everything that is wrong with it at once."""
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from siwatsystem.pipeline.checks import check
+from siwatsystem.pipeline.checks import MAX_NODES, check, has_too_many_nodes
 from siwatsystem.pipeline.node import Node, PipelineSpec
-from siwatsystem.pipeline.problems import PipelineInvalid, Problem, json_path
+from siwatsystem.pipeline.problems import LINE, MOST, PipelineInvalid, Problem, json_path, shortened
 from siwatsystem.pipeline.tracking import Tracking
 
 __all__ = ["Node", "PipelineInvalid", "PipelineSpec", "Problem", "Tracking", "bare_model", "parse"]
@@ -23,19 +24,22 @@ def parse(data: object, files: Collection[str] | None = None) -> PipelineSpec:
     """The pipeline that the JSON value `data` describes.
 
     `files` are the paths beside pipeline.json in its archive, with `/` between folders; None leaves
-    unchecked whether models are there. Raises PipelineInvalid, a ModelInvalid, with every mistake.
+    unchecked whether models are there. Raises PipelineInvalid, a ModelInvalid, with every mistake (or
+    about the first hundred of each kind).
     """
     if not isinstance(data, Mapping):
         raise PipelineInvalid([Problem("", f"must be an object, not {_kind(data)}")])
     if _too_deep(data):
         raise PipelineInvalid([Problem("", f"is nested deeper than {MAX_DEPTH} levels")])
+    if has_too_many_nodes(cast(Mapping[str, Any], data)):
+        raise PipelineInvalid([Problem("pipeline", f"has more than {MAX_NODES} nodes")])
     problems: list[Problem] = []
     spec: PipelineSpec | None = None
     try:
         spec = PipelineSpec.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += [_problem(dict(item)) for item in error.errors(include_url=False)]
-    problems += check(cast(Mapping[str, Any], data), files)
+        problems += [_problem(dict(item)) for item in error.errors(include_url=False)[:MOST]]
+    problems += islice(check(cast(Mapping[str, Any], data), files), MOST)
     if problems or spec is None:
         raise PipelineInvalid(problems)
     return spec
@@ -69,13 +73,13 @@ def _problem(item: dict[str, Any]) -> Problem:
     message = str(item["msg"]).removeprefix("Value error, ").replace(" after validation", "")
     if kind == "too_short" and isinstance(value, list):
         message = f"needs at least {item['ctx']['min_length']} entries, not {len(cast(list[Any], value))}"
-    return Problem(path, message[:1].lower() + message[1:])
+    return Problem(path, shortened(message[:1].lower() + message[1:], LINE))
 
 
 def _no_action(path: str, context: Mapping[str, Any]) -> Problem:
     tag, allowed = str(context["tag"]), str(context["expected_tags"]).replace("'", "")
     hint = "belongs into parallelActions" if tag == "postgresql_update_combined" else f"allowed: {allowed}"
-    return Problem(f"{path}.type", f"{tag!r} is no action here", hint)
+    return Problem(f"{path}.type", f"{shortened(tag)!r} is no action here", hint)
 
 
 EXPECTED = {

@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 Corner = tuple[float, float]
+Points = NDArray[np.float64]
 
 MAX_CORNERS = 256
 """More than this no one draws, and every frame pays for each."""
+MAX_REACH = 1e9
+"""Pixels; beyond it the products of corners are no numbers any more."""
 
 
 def zone_trouble(zone: Sequence[Corner]) -> str | None:
@@ -16,6 +22,9 @@ def zone_trouble(zone: Sequence[Corner]) -> str | None:
     """
     if len(zone) > MAX_CORNERS:
         return f"has {len(zone)} corners, more than {MAX_CORNERS}"
+    reach = max(abs(value) for corner in zone for value in corner)
+    if reach > MAX_REACH:
+        return "has a corner further away than any picture reaches"
     corners = [
         corner for corner, before in zip(zone, [*zone[-1:], *zone[:-1]], strict=True) if corner != before
     ]
@@ -24,7 +33,6 @@ def zone_trouble(zone: Sequence[Corner]) -> str | None:
         one, other = crossing
         return f"crosses itself: the edge from {_shown(one)} and the edge from {_shown(other)}"
     # Corners on a slanting line have an area of some rounding errors.
-    reach = max((abs(value) for corner in corners for value in corner), default=0.0)
     if abs(_area(corners)) <= 1e-9 * reach**2:
         return "has no area: its corners lie on one line"
     return None
@@ -45,17 +53,20 @@ def _area(corners: Sequence[Corner]) -> float:
 
 def _crossing(corners: Sequence[Corner]) -> tuple[Corner, Corner] | None:
     """The first corners of two edges that cross."""
-    edges = list(zip(corners, [*corners[1:], *corners[:1]], strict=True))
-    for index, (a, b) in enumerate(edges):
-        for c, d in edges[index + 1 :]:
-            if _side(a, b, c) * _side(a, b, d) < 0 and _side(c, d, a) * _side(c, d, b) < 0:
-                return a, c
-    return None
+    if not corners:
+        return None
+    begins = np.array(corners, np.float64)
+    ends = np.roll(begins, -1, axis=0)
+    of_begins, of_ends = _sides(begins, ends, begins), _sides(begins, ends, ends)
+    parted = of_begins * of_ends < 0
+    found = np.argwhere(np.triu(parted & parted.T, 1))
+    return (corners[found[0][0]], corners[found[0][1]]) if len(found) else None
 
 
-def _side(a: Corner, b: Corner, point: Corner) -> int:
-    cross = (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
-    return (cross > 0) - (cross < 0)
+def _sides(begins: Points, ends: Points, points: Points) -> Points:
+    """On which side of edge i point j lies: -1, 0 or 1 at [i, j]."""
+    along, off = ends - begins, points[None] - begins[:, None]
+    return np.sign(along[:, None, 0] * off[..., 1] - along[:, None, 1] * off[..., 0])
 
 
 def _shown(corner: Corner) -> str:

@@ -30,6 +30,10 @@ class Health(BaseModel):
     outbox: dict[str, Any] = Field(
         description="Actions that wait on disk, what was dropped, and servers that are away"
     )
+    restarts: list[dict[str, Any]] = Field(
+        description="Parts that were restarted or have failed: `kind`, `name`, `state` (`running` or "
+        "`failed`), `restarts`, `reason`"
+    )
     problems: list[str] = Field(description="What is wrong, for people")
 
 
@@ -39,7 +43,8 @@ async def health(request: Request) -> Health:
     worker = worker_of(request)
     subscriptions = worker.subscriptions.all()
     outbox = worker.engine.status()
-    problems = [*_problems(worker), *outbox["degraded"]]
+    failed = [str(failure) for failure in worker.supervisor.failures()]
+    problems = [*_problems(worker), *outbox["degraded"], *failed]
     return Health(
         status="degraded" if problems else "ok",
         version=__version__,
@@ -50,6 +55,7 @@ async def health(request: Request) -> Health:
         precision=precisions_of(worker),
         decoding=decodings_of(worker),
         outbox=outbox,
+        restarts=worker.supervisor.status(),
         problems=problems,
     )
 

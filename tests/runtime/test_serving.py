@@ -104,6 +104,7 @@ def test_one_that_cannot_be_loaded_again_is_tried_again_by_the_next_restart() ->
     serving.close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is to die
 def test_a_batching_thread_that_died() -> None:
     class Dies(FakeBackend):
         def infer(self, pictures):  # type: ignore[no-untyped-def]

@@ -1,0 +1,62 @@
+"""The threads that branches run in, shared by all pipelines, and made up for when they are stuck."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class BranchThreads(Executor):
+    """A pool of `count` threads that can be had anew. Every method may be called from any thread."""
+
+    def __init__(self, count: int, stuck_sec: float) -> None:
+        """Work that takes longer than `stuck_sec` holds its thread for good."""
+        self._count = count
+        self._stuck_sec = stuck_sec
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._since: dict[int, float] = {}
+        """What is under way, by number: when it began (`time.monotonic()`)."""
+        self._pool = self._new()
+
+    def submit(
+        self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> "Future[Result]":
+        """As of a pool. The future is cancelled where the pool is replaced before its turn comes."""
+
+        def noted() -> Result:
+            number = next(self._numbers)
+            self._since[number] = time.monotonic()
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._since.pop(number, None)
+
+        with self._lock:
+            return self._pool.submit(noted)
+
+    def wrong(self, now: float) -> str | None:
+        """Whether threads are stuck, in words."""
+        stuck = sum(now - since > self._stuck_sec for since in list(self._since.values()))
+        if not stuck:
+            return None
+        return f"{stuck} of {self._count} threads have been busy for more than {self._stuck_sec:g} s"
+
+    def renew(self) -> None:
+        """Go on with as many new threads; what is under way is left alone, what waits is cancelled."""
+        with self._lock:
+            old, self._pool = self._pool, self._new()
+            self._since = {}
+        old.shutdown(wait=False, cancel_futures=True)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As of a pool."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _new(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._count, thread_name_prefix="branch")
