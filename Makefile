@@ -7,7 +7,7 @@ REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,11 @@ format: setup
 # Every promise of docs/reliability.md at its full length, and the table there (about half an hour).
 faults: setup system
 	$(BIN)/python -m tests.faults
+
+# Hours of random faults, one a minute, and the picture and verdict there: `make soak MINUTES=480`.
+MINUTES ?= 120
+soak: setup system
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --picture docs/images/soak.png --page
 
 # What is generated from the code: the settings page, the JSON Schema.
 docs: setup

@@ -15,13 +15,11 @@ from typing import Annotated
 
 import typer
 
+from tests.faults import page
 from tests.faults.promise import Figure, Length, Promise
 from tests.faults.promises import PROMISES
 
-ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
 KEPT = Path(__file__).parent / "measured.json"
-BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
 
 
 def play(promise: Promise, length: Length) -> tuple[list[Figure], str]:
@@ -33,16 +31,6 @@ def play(promise: Promise, length: Length) -> tuple[list[Figure], str]:
         except Exception as error:
             traceback.print_exc()
             return [], f"{type(error).__name__}: {error}"
-
-
-def table(measured: dict[str, list[str]]) -> str:
-    """Fault, how it is made, promise, measured."""
-    lines = ["| fault | how it is made | promise | measured |", "|---|---|---|---|"]
-    for promise in PROMISES:
-        if promise.name in measured:
-            figures = "; ".join(measured[promise.name])
-            lines.append(f"| {promise.fault} | {promise.made_by} | {promise.promise} | {figures} |")
-    return "\n".join(lines)
 
 
 def main(
@@ -64,9 +52,7 @@ def main(
         measured[promise.name] = told
     if not short:
         KEPT.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n{table(measured)}\n{END}{after}", encoding="utf-8")
+        page.write("faults", page.promises_table(PROMISES, measured))
     if broken:
         print(f"broken: {', '.join(broken)}", file=sys.stderr)
         sys.exit(1)

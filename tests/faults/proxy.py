@@ -145,13 +145,12 @@ class FaultProxy:
                 one.shutdown(socket.SHUT_RDWR)
 
     def _hold_back(self, count: int) -> None:
-        """Wait as long as the faults ask for; a black hole, until it is none any more."""
-        until = time.monotonic() + self.faults.latency_sec
-        if self.faults.rate is not None:
-            until = max(until, time.monotonic() + count / self.faults.rate)
-        while not self._ended.is_set() and (self.faults.black_hole or time.monotonic() < until):
-            time.sleep(
-                min(LOOK_SEC, max(0.001, until - time.monotonic()))
-                if not self.faults.black_hole
-                else LOOK_SEC
-            )
+        """Wait as long as the faults of each moment ask for; a black hole, until it is none any more."""
+        began = time.monotonic()
+        while not self._ended.is_set():
+            faults = self.faults
+            wait = max(faults.latency_sec, 0.0 if faults.rate is None else count / faults.rate)
+            left = began + wait - time.monotonic()
+            if left <= 0 and not faults.black_hole:
+                return
+            time.sleep(LOOK_SEC if faults.black_hole else min(LOOK_SEC, left))

@@ -1,0 +1,142 @@
+"""What a soak has shown: the slope of the memory, what was lost, and whether each promise was kept."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from tests.faults.promise import Figure
+from tests.faults.samples import Sample
+
+HOUR_SEC = 3600.0
+LEAST_SEC = 1200.0
+"""Of a shorter time the slope is told, not judged."""
+AGAIN_SEC = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """One fault that was played."""
+
+    name: str
+    began_sec: float
+    lasted_sec: float
+    recovered_sec: float | None
+    """From its end to frames of all cameras and no server away; None: not at all."""
+    kept_rate: float
+    """Share of their rate that the cameras kept meanwhile which it did not hit."""
+
+    @property
+    def kept(self) -> bool:
+        return self.recovered_sec is not None and self.recovered_sec <= AGAIN_SEC
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """How fast the memory grew: the median over all pairs of minutes, which single jumps do not move."""
+
+    mb_per_hour: float
+    from_sec: float
+    to_sec: float
+
+    @property
+    def judged(self) -> bool:
+        return self.to_sec - self.from_sec >= LEAST_SEC
+
+    @property
+    def where(self) -> str:
+        first = f"after {self.from_sec / 60:.0f} min" if self.from_sec != HOUR_SEC else "after the first hour"
+        return f"{first}, over {(self.to_sec - self.from_sec) / 60:.0f} min"
+
+
+def slope(samples: Sequence[Sample]) -> Slope:
+    """Of the private memory (USS): after the first hour, of a soak below two hours in its second half."""
+    end = samples[-1].at_sec if samples else 0.0
+    begin = HOUR_SEC if end >= 2 * HOUR_SEC else end / 2
+    minutes: dict[int, list[float]] = {}
+    for sample in samples:
+        if sample.at_sec >= begin:
+            minutes.setdefault(int(sample.at_sec // 60), []).append(sample.uss_mb)
+    points = [(minute / 60, statistics.median(values)) for minute, values in minutes.items()]
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2)]
+    return Slope(statistics.median(slopes) if slopes else 0.0, begin, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the worker holds at a calm moment."""
+
+    threads: int
+    descriptors: int
+    children: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the backend was told, against what arrived."""
+
+    told: int
+    records_lost: int
+    records_doubled: int
+    records_out_of_order: int
+    images_lost: int
+    messages_lost: int
+    failed_or_dropped: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the worker itself fared."""
+
+    alive: bool
+    unanswered: int
+    closed: int
+    """Times that the connection of the backend that reads all was ended."""
+    tracebacks: int
+    failed_parts: float
+
+
+def figures(
+    samples: Sequence[Sample],
+    outages: Sequence[Outage],
+    held: tuple[Held, Held],
+    delivered: Delivered,
+    ran: Ran,
+) -> list[Figure]:
+    """All of it, in the order of the table."""
+    before, after = held
+    kept = [one.kept_rate for one in outages]
+    late = [one for one in outages if not one.kept]
+    longest = max((one.recovered_sec or 0.0 for one in outages), default=0.0)
+    grown = slope(samples)
+    return [
+        *([Figure(f"memory ({grown.where})", grown.mb_per_hour, 1, "MB/h")] if grown.judged else []),
+        Figure("more threads", after.threads - before.threads, 2),
+        Figure("more descriptors", after.descriptors - before.descriptors, 4),
+        Figure("more children", after.children - before.children, 0),
+        Figure("faults played", len(outages), 1, least=True),
+        Figure(f"of them without frames of all cameras within {AGAIN_SEC:.0f} s", len(late), 0, timed=True),
+        Figure("longest until then", longest, AGAIN_SEC, "s", timed=True),
+        Figure(
+            "of their rate kept by cameras that were not hit",
+            100 * statistics.fmean(kept or [1]),
+            95,
+            "%",
+            least=True,
+            timed=True,
+        ),
+        Figure("detections told in a session", delivered.told, 1, least=True),
+        Figure("records lost", delivered.records_lost, 0),
+        Figure("records doubled", delivered.records_doubled, 0),
+        Figure("records out of order", delivered.records_out_of_order, 0),
+        Figure("images lost", delivered.images_lost, 0),
+        Figure("messages lost", delivered.messages_lost, 0),
+        Figure("actions failed or dropped", delivered.failed_or_dropped, 0),
+        Figure("actions waiting at the end", delivered.waiting, 0),
+        Figure("worker alive", ran.alive, 1, least=True),
+        Figure("requests unanswered", ran.unanswered, 0),
+        Figure("times the reading backend was cut off", ran.closed, 0),
+        Figure("tracebacks in the worker's log", ran.tracebacks, 0),
+        Figure("parts failed at the end", ran.failed_parts, 0),
+    ]
