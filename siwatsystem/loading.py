@@ -128,10 +128,10 @@ class PipelineLoader:
                 self._on_change(entry)
                 await self._rest(error, failures)
                 continue
-            entry.error = None
-            log.info("model %s is ready", entry.key.model_id)
-            self._on_change(entry)
             try:
+                entry.error = None
+                log.info("model %s is ready", entry.key.model_id)
+                self._on_change(entry)
                 await asyncio.get_running_loop().create_future()  # until the last user has gone
             finally:
                 pipeline, entry.pipeline = entry.pipeline, None

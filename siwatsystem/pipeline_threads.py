@@ -148,12 +148,19 @@ class PipelineThreads:
         while True:
             now = time.monotonic()
             if len(self._threads) > self._schedule.threads_wanted(now):
+                self._pass_on()
                 return None
             turn = self._schedule.take(now)
             if turn is not None or self._closed.is_set():
                 return turn
             self._idle += 1
             self._changed.wait()
+
+    def _pass_on(self) -> None:
+        """This thread was woken for a turn that it will not take: wake another."""
+        if self._idle and self._schedule.waits:
+            self._idle -= 1
+            self._changed.notify()
 
     def _look(self) -> None:
         """See to the frames that came too early and were followed by none."""

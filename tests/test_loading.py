@@ -233,3 +233,15 @@ def test_closing_closes_what_is_loaded():
         assert bench.loader.all() == []
 
     play(scene)
+
+
+def test_what_is_told_may_fail_without_leaving_a_pipeline_open(caplog: pytest.LogCaptureFixture):
+    async def scene(bench: Bench) -> None:
+        def fail(entry: Loaded) -> None:
+            raise RuntimeError("nobody listens")
+
+        bench.loader._on_change = fail
+        bench.loader.acquire(KEY)
+        await until(lambda: bench.opener.closed)
+
+    play(scene)
