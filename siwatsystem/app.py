@@ -4,15 +4,20 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
 from siwatsystem import __version__, logs
 from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
+from siwatsystem.guesses import Guesses
 from siwatsystem.logins import Logins
 from siwatsystem.routes import dashboard, documents, health, image, login, metrics, websocket
 from siwatsystem.routes.access import AccessMiddleware
+from siwatsystem.routes.bodies import BodyLimit
+from siwatsystem.routes.browsers import BrowserHeaders
 from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -21,6 +26,10 @@ SERVER_LACKS = (
     "started without `python app.py` or `serve`: message size and socket limits are the server's own, "
     "and a client that stops reading is cut late"
 )
+
+
+SHORT_TOKEN = 16
+"""Characters below which a token is held to be guessable, whatever the limits of `guesses`."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -37,13 +46,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = chosen
     app.state.configured_server = False
     logins = app.state.logins = Logins(chosen.login_keep_sec)
+    guesses = app.state.guesses = Guesses()
+    # The last one that is added is asked first.
+    app.add_middleware(BodyLimit)
     app.add_middleware(image.PlainImages)
-    app.add_middleware(
-        AccessMiddleware, settings=chosen, logins=logins
-    )  # the last one that is added is asked first
+    app.add_middleware(AccessMiddleware, settings=chosen, logins=logins, guesses=guesses)
+    app.add_middleware(BrowserHeaders)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
     for module in (websocket, image, health, metrics, documents, dashboard, login):
         app.include_router(module.router)
     return app
+
+
+async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
+    """What is wrong and where, without what was sent: that may be a token, or text that is no Unicode."""
+    assert isinstance(error, RequestValidationError)
+    told = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
+    return JSONResponse({"detail": told}, 422)
+
+
+def _tell_tokens(settings: Settings) -> None:
+    if settings.control_token is None:
+        log.warning("no control token is set: whoever reaches this worker may command it")
+    for key in ("control_token", "view_token"):
+        token = getattr(settings, key)
+        if token is not None and len(token.get_secret_value()) < SHORT_TOKEN:
+            log.warning("%s has fewer than %d characters and can be guessed", key, SHORT_TOKEN)
 
 
 @asynccontextmanager
@@ -53,8 +81,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         logs.set_up(settings.logs, settings.data_dir)
         if not app.state.configured_server:
             log.warning(SERVER_LACKS)
-        if settings.control_token is None:
-            log.warning("no control token is set: whoever reaches this worker may command it")
+        _tell_tokens(settings)
         worker = app.state.worker = Worker(settings)
         await worker.start()
     except (InvalidSetting, OSError) as error:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from siwatsystem.errors import InvalidSetting
+from siwatsystem.tokens import Token, from_files
 
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -273,10 +274,14 @@ class Settings(BaseSettings):
     """Deadline for ending once told to."""
     require_signature: bool = False
     """Whether archives must be signed, with one of `models.trusted_keys`. A bare model file cannot be."""
-    control_token: SecretStr | None = None
+    control_token: Token | None = None
     """Token that commands need; without one the worker listens on loopback."""
-    view_token: SecretStr | None = None
+    control_token_file: Path | None = None
+    """File that holds it instead, such as a Docker or Kubernetes secret; read at start."""
+    view_token: Token | None = None
     """Token that only lets look: images, metrics, the dashboard."""
+    view_token_file: Path | None = None
+    """File that holds it instead."""
     login_keep_sec: Seconds = 43200.0
     """How long a browser stays logged in without a request."""
     hostnames: tuple[str, ...] = ()
@@ -303,6 +308,8 @@ class Settings(BaseSettings):
     """The control server."""
     logs: LogSettings = LogSettings()
     """Logs."""
+
+    _tokens = model_validator(mode="before")(from_files)
 
     @property
     def analysis_interval_sec(self) -> float:

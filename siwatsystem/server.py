@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from siwatsystem.config import Settings
 from siwatsystem.errors import InvalidSetting
+from siwatsystem.http_protocol import LimitedProtocol
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def run(app: FastAPI, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=LimitedProtocol,
         ws="websockets-sansio",
         ws_max_size=limits.max_message_kb * 1024,
         ws_per_message_deflate=False,

@@ -9,6 +9,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from siwatsystem.commands.access_page import access_page
 from siwatsystem.config import Settings
 from siwatsystem.pipeline.node import PipelineSpec
 
@@ -77,8 +78,10 @@ def pipeline_schema() -> str:
 
 
 def write(folder: Annotated[Path, typer.Option(help="Where to write")] = Path("docs")) -> None:
-    """Write docs/settings.md and docs/pipeline.schema.json."""
+    """Write docs/settings.md, docs/access.md and docs/pipeline.schema.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"settings.md": settings_page(), "pipeline.schema.json": pipeline_schema()}.items():
+    pages = {"settings.md": settings_page, "access.md": access_page, "pipeline.schema.json": pipeline_schema}
+    for name, page in pages.items():
+        text = page()
         (folder / name).write_text(text, encoding="utf-8")
         print(f"wrote {folder / name}")

@@ -9,12 +9,17 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from siwatsystem.routes.access import worker_of
+from siwatsystem.routes.browsers import policy_of
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.worker import Worker
 
 router = APIRouter(tags=["dashboard"])
 
 PAGE = Path(__file__).parent.parent / "dashboard" / "index.html"
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": policy_of(PAGE.read_text(encoding="utf-8")),
+}
 
 
 class Camera(BaseModel):
@@ -42,7 +47,7 @@ class Cameras(BaseModel):
 
 @router.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    return FileResponse(PAGE, media_type="text/html", headers={"Cache-Control": "no-cache"})
+    return FileResponse(PAGE, media_type="text/html", headers=HEADERS)
 
 
 @router.get("/api/cameras")

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from siwatsystem.routes.access import COOKIE, logins_of, roles_of, same_origin
+from siwatsystem.routes.access import COOKIE, TOO_MANY, guesses_of, logins_of, peer_of, same_origin, tried
 
 router = APIRouter(tags=["login"])
 
@@ -29,6 +29,7 @@ class LoggedIn(BaseModel):
     responses={
         401: {"description": "No such token"},
         403: {"description": "Asked by a page of another site"},
+        429: {"description": "Too many wrong tokens came from this address"},
     },
 )
 async def login(request: Request, response: Response, credentials: Credentials) -> LoggedIn:
@@ -39,7 +40,9 @@ async def login(request: Request, response: Response, credentials: Credentials) 
     known = [one for one in (settings.control_token, settings.view_token) if one is not None]
     if not known:
         raise HTTPException(401, "no token is set: nobody needs to log in")
-    roles = roles_of(credentials.token, settings)
+    roles = tried(peer_of(request.scope), credentials.token, settings, guesses_of(request))
+    if roles is None:
+        raise HTTPException(429, TOO_MANY, {"Retry-After": "1"})
     role: Literal["view", "control"] | None = None
     if "control" in roles and settings.control_token is not None:
         role = "control"

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from siwatsystem.config import Settings
+from siwatsystem.guesses import Guesses
 from siwatsystem.logins import Logins
 from siwatsystem.routes.access import COOKIE, AccessMiddleware, needed_role
 
@@ -18,7 +19,7 @@ TOKENS = {"nobody": None, "stranger": "wrong", "viewer": "look", "controller": "
 PATHS = {
     "/": "open",
     "/health": "open",
-    "/static/a.js": "open",
+    "/static/a.js": "view",
     "/metrics": "view",
     "/api/cameras": "view",
     "/docs": "view",
@@ -41,7 +42,7 @@ async def talk(socket: WebSocket) -> None:
 
 def client(settings: Settings, logins: Logins | None = None) -> TestClient:
     app = Starlette(routes=[Route("/{path:path}", answer), WebSocketRoute("/", talk)])
-    app.add_middleware(AccessMiddleware, settings=settings, logins=logins or Logins(60))
+    app.add_middleware(AccessMiddleware, settings=settings, logins=logins or Logins(60), guesses=Guesses())
     return TestClient(app)
 
 

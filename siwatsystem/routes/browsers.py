@@ -1,0 +1,54 @@
+"""What every answer tells a browser: take it for what it says it is, keep no copy, and where pages stand."""
+
+import base64
+import hashlib
+import re
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+ASSETS = "/static-offline-docs/"
+"""Files of the documentation page, the same for everybody; all else is of this moment and of this caller."""
+PAGES = "default-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; style-src 'self' \
+'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""For pages that a library makes, with its script in them."""
+_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+
+
+def policy_of(page: str) -> str:
+    """Content-Security-Policy of a page that needs nothing but its own inline script and style."""
+    allowed: dict[str, list[str]] = {"script": ["'none'"], "style": ["'none'"]}
+    for kind, text in _INLINE.findall(page):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        allowed[kind] = [*(one for one in allowed[kind] if one != "'none'"), f"'sha256-{digest}'"]
+    lists = "; ".join(f"{kind}-src {' '.join(found)}" for kind, found in allowed.items())
+    return (
+        f"default-src 'none'; {lists}; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+class BrowserHeaders:
+    """Adds them to every answer; what a route has set stays."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        kept: bool = scope["path"].startswith(ASSETS)
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *ALWAYS]
+                headers = MutableHeaders(raw=message["headers"])
+                if not kept:
+                    headers.setdefault("cache-control", "no-store")
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("content-security-policy", PAGES)
+            await send(message)
+
+        await self._app(scope, receive, told)
