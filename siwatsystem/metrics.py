@@ -44,5 +44,8 @@ ERRORS_UNSENT = Counter("siwat_errors_unsent", "Errors that a client did not rea
 CONNECTIONS = Gauge("siwat_websocket_connections", "Open WebSocket connections")
 ERRORS = Counter("siwat_errors", "Errors told, by code", ["code"])
 JPEG_ENCODED = Counter("siwat_jpeg_encoded", "Frames encoded for the image route")
+HANGING_READERS = Gauge(
+    "siwat_hanging_readers", "Readers of cameras that hang in a library and were left behind"
+)
 RESTARTS = Counter("siwat_restarts", "Parts that were stuck or had died and were started anew", ["kind"])
 FAILED_PARTS = Gauge("siwat_failed_parts", "Parts that have failed: their restarts are used up", ["kind"])

@@ -3,6 +3,7 @@
 One thread a source runs `_run`; the pool's watchdog calls `check` several times a second, and whoever
 releases the source calls `stop`. Each attempt has a cutoff of its own, through which both of them
 end whatever the thread is blocked in; an attempt that was retired cannot be confused with the next.
+A thread that has died, or that no cutoff reaches because native code holds it, is told by `look`.
 """
 
 import logging
@@ -25,19 +26,25 @@ STEADY_SEC = 10.0
 """An attempt that lasted this long was no failure to be backed off from."""
 FAULT_PAUSE_SEC = 1.0
 """Wait after a fault of ours between two attempts."""
+OVER = "the attempt is over"
+_OPENING = 3
+"""Opening may take that many times the two time-outs of `streams`; its parts have deadlines of their own."""
 
 
 class Capture:
-    """Keeps `source` supplied with frames until it is stopped."""
+    """Keeps `source` supplied with frames until it is stopped, or given up for another capture."""
 
     def __init__(self, source: Source, settings: Settings, opener: Opener) -> None:
         self.source = source
         source.retry = self.retry
+        self._term = source.begin()
         self._settings = settings
         self._opener = opener
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._cutoff = Cutoff()
+        self._attempting = False
+        self._opening_at: float | None = None
         self._progress_at: float | None = None
         self._resting = False
         self._fruitless = 0
@@ -49,11 +56,20 @@ class Capture:
     def start(self) -> None:
         self.thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        return self.thread.is_alive()
+
     def stop(self) -> None:
-        """Have the thread end, from any thread, without waiting for it."""
+        """Have the thread end, from any thread, without waiting for it; the source is of no use then."""
+        self.source.close()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """The same, but the source lives on with another capture."""
         self._stopped.set()
         self._wake.set()
-        self.source.close()
         self._cutoff.cut(RELEASED)
 
     def retry(self) -> None:
@@ -63,11 +79,25 @@ class Capture:
 
     def check(self, now: float) -> None:
         """The watchdog's look: what is late is cut, whose frames stopped is told as lost."""
-        cutoff, progress_at = self._cutoff, self._progress_at
+        cutoff, opening_at, progress_at = self._cutoff, self._opening_at, self._progress_at
         cutoff.check(now)
+        streams = self._settings.streams
+        longest = _OPENING * (streams.connect_timeout_sec + streams.read_timeout_sec)
+        if opening_at is not None and now - opening_at > longest:
+            cutoff.cut(f"the camera was not open within {longest:g} s")
         if progress_at is not None and now - progress_at > self.source.stale_after_sec:
             cutoff.cut(f"no new frame for {self.source.stale_after_sec:g} s")
         self.source.check(now)
+
+    def look(self, now: float) -> str | None:
+        """Why this capture has to give way to another one at that time; None while it is well."""
+        if not self.running:
+            return "its reader has died"
+        cut_at = self._cutoff.cut_at
+        since = 0.0 if cut_at is None or not self._attempting else now - cut_at
+        if since <= self._settings.supervision.reader_stuck_sec:
+            return None
+        return f"its reader has hung for {since:.0f} s ({self._cutoff.reason})"
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -89,7 +119,7 @@ class Capture:
         # A camera that lets itself be opened and ends at once must not be opened in a frenzy.
         self._short = self._short + 1 if time.monotonic() - began < STEADY_SEC else 1
         if fruitless or error.permanent:
-            self.source.failed(error)
+            self.source.failed(error, self._term)
         self._pause(error)
         self.source.reconnects += 1
         metrics.RECONNECTS.labels(self.source.spec.label).inc()
@@ -119,9 +149,12 @@ class Capture:
             # `stop` may have cut the attempt before.
             self._cutoff.cut(RELEASED)
         reader: Reader | None = None
+        self._opening_at = time.monotonic()
+        self._attempting = True
         try:
             reader = self._open()
             self._progress_at = time.monotonic()
+            self._opening_at = None
             self._read(reader)
         except StreamError as error:
             log.debug("%s: %s", self.source.spec.label, error.message)
@@ -130,9 +163,12 @@ class Capture:
             log.exception("%s: reading failed", self.source.spec.label)
             return StreamUnreachable("reading the camera failed, see the log")
         finally:
-            self._progress_at = None
+            self._opening_at = self._progress_at = None
+            # Closing may hang, too.
+            self._cutoff.cut(OVER)
             if reader is not None:
                 self._close(reader)
+            self._attempting = False
         return StreamLost(self._cutoff.reason)
 
     def _close(self, reader: Reader) -> None:
@@ -155,4 +191,4 @@ class Capture:
             picture = reader.read()
             if picture is not None and self._cutoff.reason is None:
                 self._progress_at = picture.monotonic
-                self.source.arrived(picture)
+                self.source.arrived(picture, self._term)

@@ -17,6 +17,8 @@ class Cutoff:
     def __init__(self) -> None:
         self.reason: str | None = None
         """Why it was cut, None while it was not."""
+        self.cut_at: float | None = None
+        """When (monotonic clock)."""
         self._lock = threading.Lock()
         self._event = threading.Event()
         self._ends: dict[int, Callable[[], None]] = {}
@@ -27,6 +29,7 @@ class Cutoff:
         """End whatever is attached, now and later; the first reason counts."""
         with self._lock:
             if self.reason is None:
+                self.cut_at = time.monotonic()
                 self.reason = reason
             ends = list(self._ends.values())
         self._event.set()

@@ -44,6 +44,7 @@ class Source:
         self._online = False
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
+        self._term = 0
         self._captured = metrics.FRAMES_CAPTURED.labels(spec.label)
 
     @property
@@ -76,28 +77,39 @@ class Source:
 
     # --- what the capture and the pool call ------------------------------------------------------
 
-    def arrived(self, picture: Picture) -> None:
-        """A new frame."""
-        self.frames += 1
-        frame = Frame(
-            picture.image,
-            captured_at=picture.captured_at,
-            monotonic=picture.monotonic,
-            sequence=self.frames,
-        )
-        self._latest.put(frame)
+    def begin(self) -> int:
+        """A new reader takes over. What comes with an older number than the one it gets is thrown away."""
+        with self._lock:
+            self._term += 1
+            # A reader that was given up may still write into the one before.
+            self.decoding = Decoding()
+            return self._term
+
+    def arrived(self, picture: Picture, term: int | None = None) -> None:
+        """A new frame; `term`: whose it is (`begin`)."""
+        with self._lock:
+            if self._is_past(term):
+                return
+            self.frames += 1
+            frame = Frame(
+                picture.image,
+                captured_at=picture.captured_at,
+                monotonic=picture.monotonic,
+                sequence=self.frames,
+            )
+            self._latest.put(frame)
         self._captured.inc()
-        self._tell(None, picture.monotonic)
+        self._tell(None, picture.monotonic, term=term)
         for listener in self._listeners:
             listener()
 
-    def failed(self, error: StreamError) -> None:
+    def failed(self, error: StreamError, term: int | None = None) -> None:
         """An attempt that gave no frame, or ended for a reason that will not pass."""
         if not error.permanent:
             # Only what has been there can be lost.
             kind = StreamLost if self.frames else StreamUnreachable
             error = error if isinstance(error, kind) else kind(error.message)
-        self._tell(error, None)
+        self._tell(error, None, term=term)
 
     def check(self, now: float) -> None:
         """Tell a source as lost whose frames have stopped."""
@@ -116,11 +128,21 @@ class Source:
     def _is_stale(self, now: float) -> bool:
         return self._seen_at is None or now - self._seen_at > self.stale_after_sec
 
+    def _is_past(self, term: int | None) -> bool:
+        return term is not None and term != self._term
+
     def _tell(
-        self, error: StreamError | None, seen_at: float | None, *, stale_at: float | None = None
+        self,
+        error: StreamError | None,
+        seen_at: float | None,
+        *,
+        stale_at: float | None = None,
+        term: int | None = None,
     ) -> None:
         """The one place where the state changes; given `stale_at`, only if it is stale then."""
         with self._lock:
+            if self._is_past(term):
+                return
             if stale_at is not None and not self._is_stale(stale_at):
                 return
             before = (self._online, self._error and self._error.code)
