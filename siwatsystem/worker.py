@@ -77,7 +77,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         # One more than may be subscribed: a replaced camera is opened before the old one is closed.
         room = self.settings.model_copy(update={"max_streams": self.settings.max_streams + 1})
-        self.pool = SourcePool(room, self._on_source_change)
+        self.pool = SourcePool(room, self._on_source_change, watch=self.supervisor.watch)
         self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
         count = self.settings.pipeline.threads or max(4, (os.cpu_count() or 1) + 1)
         self.threads = PipelineThreads(count)
