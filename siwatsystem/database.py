@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from psycopg2 import sql
 
-from siwatsystem.errors import ActionFailed, SiwatError, TargetUnavailable
+from siwatsystem.errors import ActionFailed, SiwatError, TargetContended, TargetUnavailable
 from siwatsystem.identifiers import is_identifier, is_table_name
 from siwatsystem.postgresql import Link
 
@@ -60,16 +60,24 @@ class DatabaseManager:
 
     `config`: host, port, database, username, password, schema (default `gas_station_1`). The public
     methods return whether it worked and never raise; `upsert`, `initial_record` and `prepare` are
-    what they stand on and raise TargetUnavailable (the server is away) or ActionFailed (it refuses).
+    what they stand on and raise TargetUnavailable (the server is away), TargetContended (something else
+    holds what the record needs) or ActionFailed (it refuses).
     """
 
     def __init__(
-        self, config: Mapping[str, Any], *, connect_timeout: float = 5.0, statement_timeout: float = 5.0
+        self,
+        config: Mapping[str, Any],
+        *,
+        connect_timeout: float = 5.0,
+        statement_timeout: float = 5.0,
+        lock_timeout: float | None = None,
     ) -> None:
+        """`lock_timeout`: longest wait for a lock, where that is less than `statement_timeout`."""
         self._config = dict(config)
         self._schema = str(self._config.get("schema") or DEFAULT_SCHEMA)
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
+        self._lock_timeout = lock_timeout
         self._link: Link | None = None
         self._tables: dict[str, Table] = {}
         self._lock = threading.RLock()
@@ -83,6 +91,12 @@ class DatabaseManager:
         with self._lock:
             self._drop()
         return True
+
+    def cut(self) -> None:
+        """From any thread, never blocking: make a call that hangs come back with TargetUnavailable."""
+        link = self._link
+        if link is not None:
+            link.cut()
 
     def is_connected(self) -> bool:
         """Whether the server answers on the connection that is open."""
@@ -134,7 +148,7 @@ class DatabaseManager:
         """Write `fields`, and the database's time into the columns `now`, into the row of that key.
 
         Without a unique key on `key_field` the table is locked while the row is looked for. Raises
-        TargetUnavailable, ActionFailed.
+        TargetUnavailable, TargetContended, ActionFailed.
         """
 
         for name in (key_field, *fields, *now):
@@ -216,6 +230,8 @@ class DatabaseManager:
             reused = self._link is not None and self._link.usable
             try:
                 return work(self._open())
+            except TargetContended:
+                raise
             except TargetUnavailable:
                 if not reused or (self._link is not None and self._link.usable):
                     self._drop()
@@ -234,7 +250,8 @@ class DatabaseManager:
     def _open(self) -> Link:
         if self._link is None or not self._link.usable:
             self._drop()
-            self._link = Link(self._config, self._connect_timeout, self._statement_timeout)
+            limits = (self._connect_timeout, self._statement_timeout, self._lock_timeout)
+            self._link = Link(self._config, *limits)
         return self._link
 
     def _drop(self) -> None:

@@ -162,6 +162,10 @@ class TargetUnavailable(SiwatError):
     code = "action_failed"
 
 
+class TargetContended(TargetUnavailable):
+    """The server is there, but something else holds what the action needs."""
+
+
 class OutboxFull(SiwatError):
     """The outbox has reached its size and dropped what was oldest."""
 

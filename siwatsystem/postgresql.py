@@ -5,7 +5,9 @@ driven in its asynchronous mode and every wait is bounded here.
 """
 
 import contextlib
+import os
 import select
+import socket
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
@@ -14,23 +16,35 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from siwatsystem.errors import ActionFailed, TargetUnavailable
+from siwatsystem.errors import ActionFailed, TargetContended, TargetUnavailable
 
 Row = tuple[Any, ...]
 Statement = str | sql.Composable
 
 # Conditions that pass without a change to the statement: connection trouble, resources, shutdowns,
-# deadlocks, a lock or statement time-out, a server that is read-only for now (a standby).
-_PASSING_CLASSES = ("08", "40", "53", "57", "58")
-_PASSING_CODES = ("55P03", "25006")
+# a server that is read-only for now (a standby).
+_PASSING_CLASSES = ("08", "53", "57", "58", "25006")
+# And those that concern this statement alone: deadlocks and serialization failures, a lock that is held
+# too long, a statement that took too long.
+_CONTENDED_CLASSES = ("40", "55P03", "57014")
 
 
 class Link:
-    """A connection; not thread-safe. Raises TargetUnavailable when the server is away, ActionFailed
-    (with the server's words) when it refuses what was said."""
+    """A connection; not thread-safe. Raises TargetUnavailable when the server is away, TargetContended
+    when something else held what a statement needed for too long, ActionFailed (with the server's words)
+    when it refuses what was said."""
 
-    def __init__(self, config: Mapping[str, Any], connect_timeout: float, statement_timeout: float) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        connect_timeout: float,
+        statement_timeout: float,
+        lock_timeout: float | None = None,
+    ) -> None:
         self._statement_timeout = statement_timeout
+        self._limits = f"SET LOCAL statement_timeout = {int(statement_timeout * 1000)}"
+        if lock_timeout is not None and lock_timeout < statement_timeout:
+            self._limits += f"; SET LOCAL lock_timeout = {int(lock_timeout * 1000)}"
         self._connection = self._open(config, connect_timeout)
 
     @property
@@ -43,11 +57,18 @@ class Link:
         with contextlib.suppress(psycopg2.Error):
             self._connection.close()
 
+    def cut(self) -> None:
+        """From any thread: end what the connection waits for."""
+        with (
+            contextlib.suppress(psycopg2.Error, OSError),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as own,
+        ):
+            own.shutdown(socket.SHUT_RDWR)
+
     @contextlib.contextmanager
     def transaction(self) -> Generator[None]:
         """A transaction whose statements the server itself ends in time."""
-        millis = int(self._statement_timeout * 1000)
-        self._run(f"BEGIN; SET LOCAL statement_timeout = {millis}")
+        self._run(f"BEGIN; {self._limits}")
         try:
             yield
             self._run("COMMIT")
@@ -57,11 +78,8 @@ class Link:
 
     def transact(self, *statements: tuple[Statement, Sequence[object]]) -> None:
         """The same for statements with their values whose rows nobody asks for, in one message."""
-        millis = int(self._statement_timeout * 1000)
         parts = [text if isinstance(text, sql.Composable) else sql.SQL(text) for text, _ in statements]
-        whole = sql.SQL("BEGIN; SET LOCAL statement_timeout = {}; {}; COMMIT").format(
-            sql.Literal(millis), sql.SQL("; ").join(parts)
-        )
+        whole = sql.SQL("; ").join([sql.SQL("BEGIN"), sql.SQL(self._limits), *parts, sql.SQL("COMMIT")])
         try:
             self._run(whole, [value for _, values in statements for value in values])
         except BaseException:
@@ -116,7 +134,10 @@ class Link:
             if self._connection.closed or _lost(error):
                 self.close()
                 raise TargetUnavailable(_words(error)) from None
-            if _passing(error):
+            code = error.pgcode or ""
+            if code.startswith(_CONTENDED_CLASSES):
+                raise TargetContended(_words(error)) from error
+            if code.startswith(_PASSING_CLASSES):
                 raise TargetUnavailable(_words(error)) from None
             raise ActionFailed(_words(error)) from error
 
@@ -146,11 +167,6 @@ def _lost(error: psycopg2.Error) -> bool:
     if error.pgcode is None:
         return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     return error.pgcode.startswith(("08", "57P"))
-
-
-def _passing(error: psycopg2.Error) -> bool:
-    code = error.pgcode or ""
-    return code.startswith(_PASSING_CLASSES) or code in _PASSING_CODES
 
 
 def _words(error: BaseException) -> str:

@@ -1,30 +1,38 @@
-"""One thread per server: takes what is due there from the store, does it, and waits out its outages."""
+"""One thread per server: takes what is due there from the store, does it, and waits out its outages.
+
+Jobs that were held up there (a lock, a statement that took too long) go to a second, patient thread,
+so that others do not wait for them.
+"""
 
 import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from siwatsystem.actions.base import Problem
+from siwatsystem.actions.contention import Contention
+from siwatsystem.actions.jobs import StoredJob
+from siwatsystem.actions.pulse import PulsedThread
 from siwatsystem.actions.registry import Sink, open_sink
-from siwatsystem.actions.store import Store, StoredJob
+from siwatsystem.actions.store import Store
 from siwatsystem.actions.targets import Target
 from siwatsystem.actions.troubles import Refusal, Troubles
 from siwatsystem.config import OutboxSettings
-from siwatsystem.errors import ActionFailed, TargetUnavailable
+from siwatsystem.errors import ActionFailed, TargetContended, TargetUnavailable
 from siwatsystem.metrics import ACTIONS_DONE
 
 log = logging.getLogger(__name__)
 
 _BATCH = 32
 _IDLE_SEC = 5.0
-_TOGETHER_SEC = 0.05
-"""For how long jobs that were done wait for others to be taken from the store with them."""
 _FINAL_CLASSES = ("22", "23", "42")
 """SQLSTATEs that blame the record, not the server: bad data, a broken constraint, no such table or right."""
+_TOO_LONG = "57014"
+"""SQLSTATE of a statement that the server ended after its time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +44,43 @@ class Surroundings:
     resolve: Callable[[Target], Mapping[str, Any]]
     """How to reach a target now. Raises TargetUnavailable."""
     troubles: Troubles
+    contention: Contention
     disk_trouble: Callable[[sqlite3.Error], None]
     wake: Callable[[str], None]
-    """Another target's turn has come."""
+    """A target's turn has come."""
     changed: Callable[[], None]
     """Something left the store, or a server went or came."""
 
 
 class Delivery:
-    """The delivery to one target. Jobs of a lane go one by one; a lane that waits holds up no other."""
+    """The delivery to one target. Jobs of a lane go one by one; a lane that waits holds up no other.
 
-    def __init__(self, target: Target, around: Surroundings) -> None:
+    The `patient` one does what was held up before. A delivery that succeeds another (`before`) knows what
+    that one knew of the server; the other does no further job.
+    """
+
+    def __init__(
+        self, target: Target, around: Surroundings, *, patient: bool = False, before: "Delivery | None" = None
+    ) -> None:
         self.target = target
-        self.outage: str | None = None
+        self.patient = patient
+        self.outage: str | None = None if before is None else before.outage
         """What the server last said while it is away; None while it is there."""
         self._around = around
         self._sink: Sink | None = None
-        self._delay = 0.0
-        self._unwritten: set[int] = set()
+        self._delay = 0.0 if before is None else before._delay
+        self._finished: int | None = None
+        """A job that was done and is still in the store, because the disk took nothing."""
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"outbox-{target.key}", daemon=True)
+        self._thread = PulsedThread(self._run, f"outbox-{target.key}{'-patient' if patient else ''}")
+
+    @property
+    def bound_sec(self) -> float:
+        """More than the longest that a job takes where the server has stopped answering."""
+        settings = self._around.settings
+        return 2 * (settings.command_timeout_sec + settings.statement_timeout_sec + 1)
 
     def start(self) -> None:
         self._thread.start()
@@ -65,71 +89,96 @@ class Delivery:
         """There may be something to do."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Try again at once, though the server was away."""
+        self._delay = 0.0
+        self._hurry.set()
+        self._wake.set()
+
     def stop(self) -> None:
         """Ask the thread to end; a job that it is at is finished first."""
         self._stopping.set()
-        self._wake.set()
+        self.hurry()
+
+    def abandon(self) -> None:
+        """Another has taken its place: it does no further job, and a call that it hangs in is cut off."""
+        self.stop()
+        sink = self._sink
+        if sink is not None:
+            sink.cut()
+
+    def complaint(self, now: float, limit: float) -> str | None:
+        """Why it needs a successor; see `PulsedThread`."""
+        return self._thread.complaint(now, limit)
 
     def join(self, timeout: float) -> bool:
         """Whether the thread has ended."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._thread.beat()
             try:
                 self._round()
             except sqlite3.ProgrammingError:
                 break  # The store was closed while a server kept this thread beyond its time.
             except sqlite3.Error as error:
                 self._around.disk_trouble(error)
-                self._stopping.wait(1.0)
+                self._nap(1.0)
             except Exception:
                 log.exception("outbox: delivery to %s", self.target.place)
-                self._stopping.wait(1.0)
+                self._nap(1.0)
         self._close_sink()
 
     def _round(self) -> None:
         self._wake.clear()
-        store = self._around.store
-        self._write_finished()
-        due = store.heads(self.target.key, time.time(), _BATCH)
-        try:
-            away = not self._deliver_all(due)
-        finally:
-            # Together: each of them alone would be a transaction. They are of different lanes.
-            self._write_finished()
-        if away:
-            self._stopping.wait(self._delay)
+        store, key = self._around.store, self.target.key
+        # Where the disk took no more, the job must not be done again and again until it does.
+        self._remove_finished()
+        if self.patient:
+            self._around.contention.prune(store.among)
+        due = store.heads(key, time.time(), _BATCH, slow=self.patient)
+        if not self._deliver_all(due):
+            self._nap(self._delay)
             return
         if not due:
-            following = store.next_due(self.target.key)
+            following = store.next_due(key, slow=self.patient)
             pause = _IDLE_SEC if following is None else min(max(following - time.time(), 0.01), _IDLE_SEC)
+            self._thread.rest()
             self._wake.wait(pause)
+
+    def _nap(self, seconds: float) -> None:
+        self._thread.rest()
+        self._hurry.wait(seconds)
+        self._hurry.clear()
 
     def _deliver_all(self, due: list[int]) -> bool:
         """Do these jobs; False if the server is away."""
-        began = time.monotonic()
         for seq in due:
             if self._stopping.is_set():
                 return True
+            self._thread.beat()
             job = self._around.store.load(seq)
             if job is not None and not self._deliver(job):
                 return False
-            if time.monotonic() - began > _TOGETHER_SEC:
-                self._write_finished()
-                began = time.monotonic()
         return True
 
     def _deliver(self, job: StoredJob) -> bool:
         """Do the job or count its refusal; False if the server is away."""
+        around = self._around
         if job.expires_at is not None and job.expires_at <= time.time():
-            self._around.troubles.dropped("expired")
+            around.troubles.dropped("expired")
             ACTIONS_DONE.labels(job.kind, "expired").inc()
-            self._unwritten.add(job.seq)
+            self._finish(job.seq)
+            return True
+        if not self.patient and around.contention.avoided(_table(job)):
+            around.store.set_slow(job.seq)
+            around.wake(self.target.key)
             return True
         try:
             self._hand_over(job)
+        except TargetContended as error:
+            self._held_up(job, error)
         except TargetUnavailable as error:
             self._away(error.message)
             return False
@@ -141,9 +190,8 @@ class Delivery:
             self._refused(job, error, f"{type(error).__name__}: {error}")
         else:
             ACTIONS_DONE.labels(job.kind, "done").inc()
-            self._around.troubles.taken(self.target.key, _table(job))
-            # Where the disk takes no more, the job must not be done again and again until it does.
-            self._unwritten.add(job.seq)
+            around.troubles.taken(self.target.key, _table(job))
+            self._finish(job.seq)
         self._back()
         return True
 
@@ -157,64 +205,99 @@ class Delivery:
             # What the sink knew of the table may have been out of date; it looks anew after a refusal.
             sink.deliver(job)
 
-    def _write_finished(self) -> None:
-        """Take what was done from the store, and let the jobs behind it have their turn."""
-        if self._unwritten:
-            following = self._around.store.done(self._unwritten)
-            self._unwritten.clear()
-            self._passed_on(following)
+    def _finish(self, seq: int) -> None:
+        """Take a job from the store, before the next is begun: a kill repeats one job at most, and a lane
+        waits for no other's server."""
+        self._finished = seq
+        self._remove_finished()
 
-    def _passed_on(self, following: set[str]) -> None:
-        for target in following:
-            if target == self.target.key:
-                self._wake.set()
-            else:
-                self._around.wake(target)
+    def _remove_finished(self) -> None:
+        if self._finished is None:
+            return
+        following = self._around.store.done(self._finished)
+        self._around.contention.over(self._finished)
+        self._finished = None
+        self._passed_on(following)
+
+    def _passed_on(self, following: str | None) -> None:
+        if following is not None:
+            self._around.wake(following)
+        self._around.changed()
+
+    def _held_up(self, job: StoredJob, error: TargetContended) -> None:
+        """Only this job's lane waits, for as long as something else holds what it needs."""
+        if self._stopping.is_set():
+            return
+        table, settings = _table(job), self._around.settings
+        before = job.attempts - job.refusals
+        pause = _pause(settings, before)
+        self._around.store.postpone(job.seq, time.time() + pause, error.message, refused=False, slow=True)
+        slow = _sqlstate(error) == _TOO_LONG
+        self._around.contention.begins(job.seq, table, error.message, slow=slow, again=before > 0)
+        self._around.wake(self.target.key)
         self._around.changed()
 
     def _refused(self, job: StoredJob, error: Exception, words: str) -> None:
-        settings = self._around.settings
-        attempt = job.attempts + 1
+        settings, store = self._around.settings, self._around.store
+        if self._stopping.is_set():
+            return
+        attempt = job.refusals + 1
         what = f"{job.kind} at {self.target.place} was refused: {words}"
         if attempt < settings.max_attempts and not _final(job, error):
             log.warning("outbox: %s (attempt %d of %d)", what, attempt, settings.max_attempts)
-            pause = min(settings.retry_sec * 2**job.attempts, settings.retry_max_sec)
-            self._around.store.postpone(job.seq, time.time() + pause)
+            store.postpone(job.seq, time.time() + _pause(settings, job.refusals), words, refused=True)
             return
         ACTIONS_DONE.labels(job.kind, "failed").inc()
-        following = self._around.store.park(job.seq, words)
-        self._passed_on(set() if following is None else {following})
+        following = store.park(job.seq, words)
+        self._around.contention.over(job.seq)
+        self._passed_on(following)
         refusal = Refusal(self.target.key, self.target.place, _table(job), _reason(error))
         if self._around.troubles.refused(refusal, Problem("action_failed", what, job.subscription)):
             log.warning("outbox: %s; it is given up", what)
 
     def _away(self, words: str) -> None:
+        if self._stopping.is_set():
+            return
         first, settings = self.outage is None, self._around.settings
         self.outage = words
         self._delay = min(max(self._delay * 2, settings.retry_sec), settings.retry_max_sec)
         self._close_sink()
         self._around.changed()
         if first:
-            message = f"{self.target.place} is away ({words}); its actions wait on disk"
-            self._around.troubles.tell(Problem("action_failed", message))
+            self._note_outage(words)
+            self._tell(f"{self.target.place} is away ({words}); its actions wait on disk")
 
     def _back(self) -> None:
-        if self.outage is None:
+        if self.outage is None or self._stopping.is_set():
             return
         self.outage, self._delay = None, 0.0
         self._around.changed()
-        self._around.troubles.tell(Problem("action_failed", f"{self.target.place} is back", ended=True))
+        self._note_outage(None)
+        self._tell(f"{self.target.place} is back", ended=True)
+
+    def _note_outage(self, words: str | None) -> None:
+        with suppress(sqlite3.Error):  # Only for people who look into the file.
+            self._around.store.note_outage(self.target.key, words)
+
+    def _tell(self, message: str, *, ended: bool = False) -> None:
+        if not self.patient:  # The other one meets the same outage.
+            self._around.troubles.tell(Problem("action_failed", message, ended=ended))
 
     def _open_sink(self) -> Sink:
         if self._sink is None:
             config = self._around.resolve(self.target)
-            self._sink = open_sink(self.target.kind, config, self._around.settings)
+            self._sink = open_sink(self.target.kind, config, self._around.settings, patient=self.patient)
         return self._sink
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.close()
+
+
+def _pause(settings: OutboxSettings, before: int) -> float:
+    """Seconds until the next attempt, when there were as many as `before` without luck."""
+    return min(settings.retry_sec * 2 ** min(before, 20), settings.retry_max_sec)
 
 
 def _table(job: StoredJob) -> str:

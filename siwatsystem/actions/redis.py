@@ -8,7 +8,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from siwatsystem.actions.store import StoredJob
+from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import ActionFailed, TargetUnavailable
 
@@ -49,6 +49,10 @@ class RedisSink:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+    def cut(self) -> None:
+        """Shut the connection down under a call that hangs."""
+        self._client.connection_pool.disconnect()
 
     def _save(self, job: StoredJob) -> None:
         millis = None

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from siwatsystem.actions.base import JobKind
+from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.spec import ActionModel, Publish, SaveImage, UpdateCombined
-from siwatsystem.actions.store import StoredJob
 from siwatsystem.actions.targets import TargetKind
 from siwatsystem.config import OutboxSettings
 
@@ -39,18 +39,26 @@ class Sink(Protocol):
     """A server as the outbox sees it; used by one thread."""
 
     def deliver(self, job: StoredJob) -> None:
-        """Do it. Raises TargetUnavailable (try again later) or ActionFailed (it was refused)."""
+        """Do it. Raises TargetUnavailable (try again later), TargetContended (the same, for this job
+        alone) or ActionFailed (it was refused)."""
         ...
 
     def close(self) -> None: ...
 
+    def cut(self) -> None:
+        """From any thread, never blocking: make a call that hangs come back, as far as that can be done."""
+        ...
 
-def open_sink(kind: TargetKind, config: Mapping[str, Any], settings: OutboxSettings) -> Sink:
-    """The driver of a server; it connects at its first job. Loads the server's library."""
+
+def open_sink(
+    kind: TargetKind, config: Mapping[str, Any], settings: OutboxSettings, *, patient: bool = False
+) -> Sink:
+    """The driver of a server; it connects at its first job. Loads the server's library. Only a `patient`
+    one gives a statement all the time that the settings allow."""
     if kind == "redis":
         from siwatsystem.actions.redis import RedisSink
 
         return RedisSink(config, settings)
     from siwatsystem.actions.postgres import PostgresqlSink
 
-    return PostgresqlSink(config, settings)
+    return PostgresqlSink(config, settings, patient=patient)

@@ -11,115 +11,56 @@ import logging
 import sqlite3
 import threading
 import time
-from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from siwatsystem.actions.base import Job, JobKind, OutboxEvent
+from siwatsystem.actions import schema
+from siwatsystem.actions.base import OutboxEvent
+from siwatsystem.actions.jobs import Counts, Dropped, Entry, StoredJob
+from siwatsystem.actions.lanes import Lanes
+from siwatsystem.actions.selection import Answer, Request
 from siwatsystem.actions.targets import Target
 
 log = logging.getLogger(__name__)
 
-_OVERHEAD = 256
-"""Bytes that a job takes beside its payload and blob."""
-_KEPT_FAILURES = 1000
-_CHECKED_BYTES = 200_000_000
-"""A file up to this size is read through at start; beyond it that would take seconds."""
-_MIGRATIONS = (
-    """
-    CREATE TABLE jobs (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, lane TEXT NOT NULL, subscription TEXT,
-        target TEXT NOT NULL, kind TEXT NOT NULL, rank INTEGER NOT NULL, key TEXT NOT NULL,
-        payload TEXT NOT NULL, size INTEGER NOT NULL, expires_at REAL,
-        head INTEGER NOT NULL, due REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0);
-    CREATE INDEX jobs_lane ON jobs (lane, seq);
-    CREATE INDEX jobs_event ON jobs (event);
-    CREATE INDEX jobs_rank ON jobs (rank, seq);
-    CREATE INDEX jobs_front ON jobs (lane) WHERE head = 1;
-    CREATE INDEX jobs_head ON jobs (target, seq) WHERE head = 1;
-    CREATE TABLE blobs (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
-    CREATE TABLE failed (
-        seq INTEGER PRIMARY KEY, event TEXT, subscription TEXT, target TEXT, kind TEXT, payload TEXT,
-        error TEXT, failed_at REAL);
-    CREATE TABLE targets (key TEXT PRIMARY KEY, kind TEXT NOT NULL, settings TEXT NOT NULL);
-    """,
-)
-
-
-class Damaged(sqlite3.DatabaseError):
-    """The file can be read but not used."""
+_ANSWERED_SEC = 60.0
+"""For how long a request is of interest: who asked has gone away by then."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredJob:
-    """A job as the outbox keeps it; `blob` is filled by `Store.load`."""
+class Waited:
+    """What the rest of an event waits for: the job at its lane's head, and the target of that."""
 
     seq: int
-    event: str
-    subscription: str | None
     target: str
-    kind: JobKind
-    payload: Mapping[str, Any]
-    expires_at: float | None
-    attempts: int
-    blob: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A job about to be stored: its payload as JSON, its rank among what is dropped first, its blob made."""
-
-    job: Job
-    payload: str
-    rank: int
-    blob: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A job that made room."""
-
-    kind: JobKind
-    event: str
-    subscription: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What the file held after the last change to it: jobs by target, bytes of all jobs, jobs given up."""
-
-    depth: Mapping[str, int]
-    size: int
-    failed: int
 
 
 class Store:
-    """The file; thread-safe. Raises sqlite3.Error as SQLite does (full disk, broken file)."""
+    """The file; thread-safe. Raises sqlite3.Error as SQLite does (full disk, broken file), InvalidSetting
+    for a file of a later version."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, *, repair: bool = True) -> None:
+        """With `repair` a damaged file is moved aside; without, it raises."""
         self._path = path
         self._max_bytes = max_bytes
-        self._lock = threading.RLock()
-        self._depth: Counter[str] = Counter()
-        self._size = 0
-        self._failed = 0
-        self.counts = Counts({}, 0, 0)
+        self.lock = threading.RLock()
+        """Held for every use of the file; whoever holds it knows that nobody else changes anything."""
+        self.counts = Counts({}, 0, 0, 0)
         """Read it without a lock: it is replaced, never changed, so who asks never waits for the disk."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # It holds passwords; SQLite gives its side files the same mode.
         path.touch(mode=0o600)
         path.chmod(0o600)
-        self._db = self._connect()
+        self._db = schema.connect(path)
         self.complaint: str | None = None
         """What was wrong with the file that lay here, if it had to be moved aside."""
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
-            # A full disk or a locked file is no reason to give up what is in it.
-            if not damaged(error):
+        except Exception as error:
+            # A full disk, a locked file or a later version is no reason to give up what is in it.
+            if not (repair and isinstance(error, sqlite3.Error) and schema.damaged(error)):
                 self._db.close()
                 raise
             self.complaint = self.recover(error)
@@ -131,240 +72,200 @@ class Store:
 
     def targets(self) -> dict[str, Target]:
         """Targets of stored jobs, by key."""
-        with self._lock:
+        with self.lock:
             rows = self._db.execute("SELECT key, kind, settings FROM targets").fetchall()
         return {key: Target(kind, tuple(map(tuple, json.loads(text)))) for key, kind, text in rows}
+
+    def note_outage(self, target: str, words: str | None) -> None:
+        """Keep for who looks into the file what a server says while it is away."""
+        with self.lock:
+            self._db.execute("UPDATE targets SET error = ? WHERE key = ?", (words, target))
+
+    def forget_servers(self) -> None:
+        """A new process begins: how servers behaved before is of no interest."""
+        with self.lock, self._transaction():
+            self._db.execute("UPDATE targets SET error = NULL")
+            self._db.execute("UPDATE jobs SET slow = 0 WHERE slow = 1")
 
     def append(
         self, events: Sequence[tuple[OutboxEvent, Sequence[Entry]]], targets: Mapping[str, Target]
     ) -> tuple[list[Dropped], set[str]]:
         """Store the events, all or none; what had to go for it, and the targets whose turn came by that."""
-        with self._lock:
+        with self.lock:
             self._db.execute("PRAGMA synchronous = FULL")
             try:
                 with self._transaction():
-                    return self._append(events, targets)
+                    return self._lanes.append(events, targets)
             finally:
                 self._db.execute("PRAGMA synchronous = NORMAL")
 
-    def heads(self, target: str, now: float, limit: int) -> list[int]:
-        """The numbers of jobs that may be done at that target now, oldest first, one per lane."""
-        with self._lock:
+    def heads(self, target: str, now: float, limit: int, *, slow: bool = False) -> list[int]:
+        """The numbers of jobs that may be done at that target now, oldest first, one per lane: those that
+        took too long before (`slow`), or those that did not."""
+        with self.lock:
             rows = self._db.execute(
-                "SELECT seq FROM jobs WHERE head = 1 AND target = ? AND due <= ? ORDER BY seq LIMIT ?",
-                (target, now, limit),
+                "SELECT seq FROM jobs WHERE head = 1 AND target = ? AND due <= ? AND slow = ?"
+                " ORDER BY seq LIMIT ?",
+                (target, now, slow, limit),
             ).fetchall()
         return [row[0] for row in rows]
 
-    def next_due(self, target: str) -> float | None:
+    def next_due(self, target: str, *, slow: bool = False) -> float | None:
         """When (Unix time) the next job of that target may be done; None if it has none."""
-        with self._lock:
+        with self.lock:
             row = self._db.execute(
-                "SELECT min(due) FROM jobs WHERE head = 1 AND target = ?", (target,)
+                "SELECT min(due) FROM jobs WHERE head = 1 AND target = ? AND slow = ?", (target, slow)
             ).fetchone()
         return row[0]
 
     def load(self, seq: int) -> StoredJob | None:
         """The job with its blob, or None if it is gone."""
-        with self._lock:
+        with self.lock:
             row = self._db.execute(
-                "SELECT seq, event, subscription, target, kind, payload, expires_at, attempts, data"
+                "SELECT seq, event, subscription, target, kind, payload, expires_at, attempts, refusals, data"
                 " FROM jobs LEFT JOIN blobs USING (seq) WHERE seq = ?",
                 (seq,),
             ).fetchone()
         if row is None:
             return None
         return StoredJob(
-            *row[:5], payload=json.loads(row[5]), expires_at=row[6], attempts=row[7], blob=row[8]
+            *row[:5],
+            payload=json.loads(row[5]),
+            expires_at=row[6],
+            attempts=row[7],
+            refusals=row[8],
+            blob=row[9],
         )
 
-    def done(self, seqs: Iterable[int]) -> set[str]:
-        """Take the jobs away, all or none; the targets whose turn it is in their lanes."""
-        with self._lock, self._transaction():
-            following = {self._remove(seq) for seq in seqs}
-        return {target for target in following if target is not None}
+    def done(self, seq: int) -> str | None:
+        """Take the job away; the target whose turn it is in its lane."""
+        with self.lock, self._transaction():
+            return self._lanes.remove(seq)
 
-    def postpone(self, seq: int, due: float) -> None:
-        """Count a refusal; the job (and its lane) waits until `due`, a Unix time."""
-        with self._lock, self._transaction():
-            self._db.execute("UPDATE jobs SET attempts = attempts + 1, due = ? WHERE seq = ?", (due, seq))
+    def postpone(self, seq: int, due: float, error: str, *, refused: bool, slow: bool = False) -> None:
+        """Count an attempt; the job (and its lane) waits until `due`, a Unix time. Once `slow`, it remains
+        so."""
+        with self.lock, self._transaction():
+            self._db.execute(
+                "UPDATE jobs SET attempts = attempts + 1, refusals = refusals + ?, slow = max(slow, ?),"
+                " due = ?, error = ? WHERE seq = ?",
+                (refused, slow, due, error, seq),
+            )
+
+    def set_slow(self, seq: int) -> None:
+        """Let a job be done among those that took too long before."""
+        with self.lock, self._transaction():
+            self._db.execute("UPDATE jobs SET slow = 1 WHERE seq = ?", (seq,))
 
     def park(self, seq: int, error: str) -> str | None:
-        """Give the job up: it is kept among the failed (without its blob) and its lane goes on."""
-        with self._lock, self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO failed SELECT seq, event, subscription, target, kind, payload, ?, ?"
-                " FROM jobs WHERE seq = ?",
-                (error, time.time(), seq),
-            )
-            self._db.execute("DELETE FROM failed WHERE seq <= ?", (seq - _KEPT_FAILURES,))
-            self._failed = self._failures()
-            return self._remove(seq)
+        """Give the job up: it is kept among the failed, and its lane goes on; the target whose turn it is."""
+        with self.lock, self._transaction():
+            return self._lanes.park(seq, error)
 
-    def waits_for(self, event: str) -> str | None:
-        """The target that the rest of an event waits for; None if nothing of it is left."""
-        with self._lock:
+    def waits_for(self, event: str) -> Waited | None:
+        """What the rest of an event waits for; None if nothing of it is left."""
+        with self.lock:
             row = self._db.execute(
-                "SELECT head.target FROM jobs JOIN jobs AS head ON head.lane = jobs.lane"
-                " WHERE jobs.event = ? AND head.head = 1 LIMIT 1",
+                "SELECT head.seq, head.target FROM jobs JOIN jobs AS head ON head.lane = jobs.lane"
+                " WHERE jobs.event = ? AND head.head = 1 ORDER BY head.seq LIMIT 1",
                 (event,),
             ).fetchone()
-        return row[0] if row else None
+        return Waited(*row) if row else None
+
+    def among(self, seqs: set[int]) -> set[int]:
+        """Those of these jobs that still wait."""
+        with self.lock:
+            rows = self._db.execute(
+                "SELECT seq FROM jobs WHERE seq IN (SELECT value FROM json_each(?))",
+                (json.dumps(sorted(seqs)),),
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def requests(self) -> list[tuple[int, str]]:
+        """What was asked and not answered yet: number and words; forgets what is out of date."""
+        with self.lock:
+            if not self._db.execute("SELECT 1 FROM requests LIMIT 1").fetchone():
+                return []
+            self._db.execute("DELETE FROM requests WHERE abs(asked - ?) > ?", (time.time(), _ANSWERED_SEC))
+            return self._db.execute("SELECT id, request FROM requests WHERE answer IS NULL").fetchall()
+
+    def answer(self, number: int, words: str) -> tuple[Answer, set[str]]:
+        """Do what was asked and say so, both or neither; the targets that have something to do by it."""
+        with self.lock, self._transaction():
+            still = "SELECT 1 FROM requests WHERE id = ? AND answer IS NULL"
+            if not self._db.execute(still, (number,)).fetchone():
+                return Answer(), set()
+            try:
+                answer, targets = self._lanes.do(Request.load(words))
+            except ValueError as error:
+                answer, targets = Answer(error=str(error)), set[str]()
+            self._db.execute("UPDATE requests SET answer = ? WHERE id = ?", (answer.dump(), number))
+            return answer, targets
+
+    def do(self, request: Request) -> tuple[Answer, set[str]]:
+        """Do what is asked; the targets that have something to do by it."""
+        with self.lock, self._transaction():
+            return self._lanes.do(request)
 
     def tidy(self) -> None:
         """Give disk space back and forget targets that nothing goes to any more, once all is done."""
-        with self._lock:
-            if self._size:
+        with self.lock:
+            if self._lanes.tally.waiting_bytes:
                 return
-            self._db.execute("DELETE FROM targets")
+            self._db.execute("DELETE FROM targets WHERE key NOT IN (SELECT target FROM failed)")
             self._db.execute("PRAGMA incremental_vacuum").fetchall()
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def reclaim(self) -> None:
         """Fold the log, which grows to some megabytes, into the file: on a full disk that makes room."""
-        with self._lock, suppress(sqlite3.OperationalError):
+        with self.lock, suppress(sqlite3.OperationalError):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def probe(self) -> None:
         """Write something. Raises sqlite3.Error where that is not possible."""
-        with self._lock, self._transaction():
-            self._db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        with self.lock, self._transaction():
+            self._db.execute(f"PRAGMA user_version = {schema.VERSION}")
 
-    def recover(self, error: sqlite3.Error) -> str:
+    def recover(self, error: Exception) -> str:
         """Move a damaged file aside and begin anew; what happened, in words."""
-        with self._lock:
+        with self.lock:
             self._db.close()
-            aside = _move_aside(self._path)
+            aside = schema.move_aside(self._path)
             log.error("the outbox %s is damaged (%s); it was moved to %s", self._path, error, aside)
             self._path.touch(mode=0o600)
-            self._db = self._connect()
+            self._db = schema.connect(self._path)
             self._open()
             # Numbers are never used twice: a delivery may still hold one of the old file.
             self._db.execute("INSERT INTO sqlite_sequence VALUES ('jobs', ?)", (time.time_ns() // 1000,))
             return f"the outbox was damaged ({error}) and begins anew; the old one is {aside.name}"
 
-    def close(self) -> None:
-        """Close the file; SQLite folds its log into it."""
-        with self._lock:
+    def close(self, timeout: float = -1) -> bool:
+        """Close the file; SQLite folds its log into it. False if a thread was at it for all of `timeout`
+        seconds."""
+        if not self.lock.acquire(timeout=timeout):
+            return False
+        try:
             self._db.close()
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5)
+        finally:
+            self.lock.release()
+        return True
 
     def _open(self) -> None:
-        self._depth, self._size, self._failed = Counter(), 0, 0
-        self._publish()
-        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA journal_size_limit = 16777216")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        small = self._path.stat().st_size <= _CHECKED_BYTES
-        if small and self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise Damaged("it does not hold together")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(_MIGRATIONS):
-            raise Damaged(f"it is of a later version, {version}")
-        for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-            self._db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT")
-        rows = self._db.execute("SELECT target, count(*), sum(size) FROM jobs GROUP BY target").fetchall()
-        self._depth.update({target: count for target, count, _ in rows})
-        self._size = sum(size for _, _, size in rows)
-        self._failed = self._failures()
-        self._publish()
-
-    def _failures(self) -> int:
-        return self._db.execute("SELECT count(*) FROM failed").fetchone()[0]
-
-    def _publish(self) -> None:
-        depth = {target: count for target, count in self._depth.items() if count}
-        self.counts = Counts(depth, self._size, self._failed)
+        self.counts = Counts({}, 0, 0, 0)
+        schema.prepare(self._db, self._path)
+        self._lanes = Lanes(self._db, self._max_bytes)
+        self.counts = self._lanes.tally.counts()
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        depth, size, failed = self._depth.copy(), self._size, self._failed
+        before = self._lanes.tally.copy()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            self._depth, self._size, self._failed = depth, size, failed
+            self._lanes.tally = before
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        self._publish()
-
-    def _append(
-        self, events: Sequence[tuple[OutboxEvent, Sequence[Entry]]], targets: Mapping[str, Target]
-    ) -> tuple[list[Dropped], set[str]]:
-        for event, entries in events:
-            lane = f"event:{event.event_id}" if event.lane is None else f"lane:{event.lane}"
-            for entry in entries:
-                self._insert(event, lane, entry)
-        for target in {entry.job.target for _, entries in events for entry in entries}:
-            known = targets[target]
-            self._db.execute(
-                "INSERT OR IGNORE INTO targets VALUES (?, ?, ?)",
-                (target, known.kind, json.dumps(known.settings)),
-            )
-        return self._make_room()
-
-    def _insert(self, event: OutboxEvent, lane: str, entry: Entry) -> None:
-        job = entry.job
-        facts = (event.event_id, lane, event.subscription)
-        size = len(entry.payload) + len(entry.blob or b"") + _OVERHEAD
-        cursor = self._db.execute(
-            "INSERT INTO jobs (event, lane, subscription, target, kind, rank, key, payload, size, expires_at,"
-            " head) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NOT EXISTS (SELECT 1 FROM jobs WHERE lane = ?)",
-            (*facts, job.target, job.kind, entry.rank, job.key, entry.payload, size, job.expires_at, lane),
-        )
-        if entry.blob is not None:
-            self._db.execute("INSERT INTO blobs VALUES (?, ?)", (cursor.lastrowid, entry.blob))
-        self._depth[job.target] += 1
-        self._size += size
-
-    def _make_room(self) -> tuple[list[Dropped], set[str]]:
-        """Drop images, then messages, then records, the oldest of each first, until the rest fits."""
-        dropped: list[Dropped] = []
-        following: set[str] = set()
-        while self._size > self._max_bytes:
-            row = self._db.execute(
-                "SELECT seq, kind, event, subscription FROM jobs ORDER BY rank, seq LIMIT 1"
-            ).fetchone()
-            dropped.append(Dropped(*row[1:]))
-            if (target := self._remove(row[0])) is not None:
-                following.add(target)
-        return dropped, following
-
-    def _remove(self, seq: int) -> str | None:
-        row = self._db.execute("SELECT lane, target, size, head FROM jobs WHERE seq = ?", (seq,)).fetchone()
-        if row is None:
-            return None
-        lane, target, size, head = row
-        self._db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
-        self._db.execute("DELETE FROM blobs WHERE seq = ?", (seq,))
-        self._depth[target] -= 1
-        self._size -= size
-        if not head:
-            return None
-        following = self._db.execute(
-            "UPDATE jobs SET head = 1 WHERE seq = (SELECT min(seq) FROM jobs WHERE lane = ?)"
-            " RETURNING target",
-            (lane,),
-        ).fetchall()
-        return following[0][0] if following else None
-
-
-def damaged(error: sqlite3.Error) -> bool:
-    """Whether the error says that the file itself is broken."""
-    if isinstance(error, Damaged):
-        return True
-    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
-
-
-def _move_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 1000000}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
-    return aside
+        self.counts = self._lanes.tally.counts()

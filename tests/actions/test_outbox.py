@@ -1,6 +1,8 @@
 """The outbox's own threads and figures, with servers that are away or made up."""
 
+import json
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -13,8 +15,8 @@ import pytest
 from siwatsystem.actions import delivery
 from siwatsystem.actions.base import Job, OutboxEvent, Problem
 from siwatsystem.actions.build import Picture
+from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.outbox import Outbox
-from siwatsystem.actions.store import StoredJob
 from siwatsystem.actions.targets import redis_target
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import TargetUnavailable
@@ -54,9 +56,9 @@ class Bench:
 
     def together(self, submit: Callable[[], object]) -> None:
         """What `submit` submits is written as one group: the writer is at another event until then."""
-        with self.outbox._store._lock:
+        with self.outbox._store.lock:
             self.submit(self.message("first"))
-            until(lambda: not self.outbox._pending)
+            until(lambda: not self.outbox._pending.events)
             submit()
         until(lambda: not self.outbox.status()["pending"])
 
@@ -82,7 +84,7 @@ def test_half_a_character_costs_no_other_event(bench: Bench) -> None:
     bench.together(submit)
     assert bench.outbox.depth() == {bench.away: 4}
     assert refusals(bench.problems) == ["b;1", "c;1"]
-    assert bench.outbox._pending_bytes == 0
+    assert bench.outbox._pending.bytes == 0
     with closing(sqlite3.connect(bench.outbox._path)) as database:
         payloads = [row[0] for row in database.execute("SELECT payload FROM jobs ORDER BY seq")]
     assert ["good" in payload for payload in payloads] == [False, True, True, True]
@@ -98,7 +100,7 @@ def test_an_event_that_cannot_be_stored_costs_no_other_and_is_told(bench: Bench)
     assert bench.outbox.depth() == {bench.away: 3}
     until(lambda: refusals(bench.problems) == ["b;1"])
     assert bench.outbox.status()["dropped"] == {"failed": 1}
-    assert bench.outbox._pending_bytes == 0
+    assert bench.outbox._pending.bytes == 0
 
 
 def test_an_error_after_writing_writes_nothing_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,11 +110,11 @@ def test_an_error_after_writing_writes_nothing_twice(bench: Bench, monkeypatch: 
         looked.append(1)
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(bench.outbox, "_look_around", look)
+    monkeypatch.setattr(bench.outbox._writer, "_look_around", look)
     image = Job("redis_save_image", bench.away, {"key": "k"}, blob=bytes(1000))
     bench.together(lambda: bench.submit(image))
     until(lambda: len(looked) >= 2)
-    assert bench.outbox._pending_bytes == 0
+    assert bench.outbox._pending.bytes == 0
     assert bench.outbox.depth() == {bench.away: 2}
     assert bench.outbox.status()["dropped"] == {}
 
@@ -123,11 +125,9 @@ def test_status_does_not_wait_for_the_disk(bench: Bench) -> None:
     other = sqlite3.connect(bench.outbox._path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     bench.submit(bench.message("waits"))
-    until(lambda: not bench.outbox._pending)
+    until(lambda: not bench.outbox._pending.events)
     # The writer is at the file, under the store's lock, for as long as SQLite waits for the other.
-    until(
-        lambda: not bench.outbox._store._lock.acquire(blocking=False) or bench.outbox._store._lock.release()
-    )
+    until(lambda: not bench.outbox._store.lock.acquire(blocking=False) or bench.outbox._store.lock.release())
     start = time.monotonic()
     status, depth = bench.outbox.status(), bench.outbox.depth()
     assert time.monotonic() - start < 0.5
@@ -168,11 +168,12 @@ class Sink:
         self.taken.append(job.payload["message"])
 
     def close(self) -> None: ...
+    def cut(self) -> None: ...
 
 
 def test_a_lane_whose_head_made_room_goes_on_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
-    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Sink(config, taken))
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, *_, **__: Sink(config, taken))
     # Who is not woken does not look again within this test.
     monkeypatch.setattr(delivery, "_IDLE_SEC", 600.0)
     bench = Bench(tmp_path / "outbox.db")
@@ -194,26 +195,32 @@ def test_a_picture_that_several_events_save_takes_memory_once(bench: Bench) -> N
     def submit() -> None:
         for number in range(10):
             bench.submit(Job("redis_save_image", bench.away, {"key": f"k{number}"}, blob=picture))
-        assert bench.outbox._pending_bytes == 30_000
+        assert bench.outbox._pending.bytes == 30_000
 
     bench.together(submit)
     assert bench.outbox.depth() == {bench.away: 11}
-    assert bench.outbox._pending_bytes == 0
-    assert not bench.outbox._holders
+    assert bench.outbox._pending.bytes == 0
+    assert not bench.outbox._pending.holders
 
 
-def test_what_was_delivered_together_leaves_the_store_together(
+def test_what_was_delivered_has_left_the_store_before_the_next_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
-    left: list[int] = []
-    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Sink(config, taken))
-    monkeypatch.setattr(delivery, "_TOGETHER_SEC", 600.0)
+    there_still: list[int] = []
+
+    class Counting(Sink):
+        """Notes how many of its own jobs the file holds that it has done already."""
+
+        def deliver(self, job: StoredJob) -> None:
+            with closing(sqlite3.connect(tmp_path / "outbox.db")) as database:
+                rows = database.execute("SELECT payload FROM jobs WHERE target = ?", (job.target,)).fetchall()
+            there_still.append(sum(json.loads(row[0])["message"] in taken for row in rows))
+            super().deliver(job)
+
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, *_, **__: Counting(config, taken))
     bench = Bench(tmp_path / "outbox.db")
     there = bench.register(2)
-    store = bench.outbox._store
-    done = store.done
-    monkeypatch.setattr(store, "done", lambda seqs: (left.append(len(seqs)), done(seqs))[1])
 
     def submit() -> None:
         for number in range(20):
@@ -224,8 +231,35 @@ def test_what_was_delivered_together_leaves_the_store_together(
     until(lambda: len(taken) == 40 and not bench.outbox.status()["depth"] - 1)
     assert sorted(taken) == sorted(f"{number}-{part}" for number in range(20) for part in range(2))
     assert all(taken.index(f"{number}-0") < taken.index(f"{number}-1") for number in range(20))
-    assert sum(left) == 40
-    assert len(left) <= 4
+    assert set(there_still) == {0}
+    bench.outbox.close()
+
+
+def test_a_lane_does_not_wait_for_the_server_that_hangs_on_anothers_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    answer = threading.Event()
+
+    class Hanging(Sink):
+        def deliver(self, job: StoredJob) -> None:
+            if job.payload["message"] == "hangs":
+                answer.wait(30)
+            super().deliver(job)
+
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, *_, **__: Hanging(config, taken))
+    bench = Bench(tmp_path / "outbox.db")
+    first, second = bench.register(2), bench.register(3)
+
+    def submit() -> None:
+        behind = Job("redis_publish", second, {"message": "behind"})
+        bench.submit(Job("redis_publish", first, {"message": "before"}), behind, lane="one")
+        bench.submit(Job("redis_publish", first, {"message": "hangs"}), lane="two")
+
+    bench.together(submit)
+    until(lambda: taken == ["before", "behind"])
+    answer.set()
+    until(lambda: taken == ["before", "behind", "hangs"])
     bench.outbox.close()
 
 
@@ -244,7 +278,7 @@ def test_what_was_delivered_before_a_server_went_away_is_not_delivered_again(
                 raise TargetUnavailable("away")
             super().deliver(job)
 
-    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, settings: Leaving(config, taken))
+    monkeypatch.setattr(delivery, "open_sink", lambda kind, config, *_, **__: Leaving(config, taken))
     bench = Bench(tmp_path / "outbox.db")
     there = bench.register(2)
     bench.together(lambda: [bench.submit(Job("redis_publish", there, {"message": str(n)})) for n in range(8)])
