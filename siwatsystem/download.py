@@ -16,9 +16,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlunsplit
 from urllib.request import url2pathname
 
+from siwatsystem import urls
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelDownloadFailed, ModelNotFound, ModelRefused
 from siwatsystem.networks import is_forbidden, literal_ip
@@ -48,12 +49,8 @@ class Fetched:
 
 
 def bare_url(url: str) -> str:
-    """`url` without user information, query and fragment: what names a file and may be shown."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "no address"
-    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """`url` as it may be shown."""
+    return urls.bare(url)
 
 
 class Download:
@@ -221,8 +218,7 @@ class Download:
 
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        parts = urls.split(url)
     except ValueError as error:
         raise ModelRefused(f"the archive's address is none: {error}") from None
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):

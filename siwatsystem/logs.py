@@ -1,5 +1,6 @@
 """Logging, set up once by whoever starts the process; rooms only call `logging.getLogger`."""
 
+import copy
 import logging
 import logging.handlers
 import re
@@ -9,16 +10,24 @@ from pathlib import Path
 from siwatsystem.config import LogSettings
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*)://([^\s'\"<>]+)")
+_URL = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*):\\?/\\?/([^\s'\"<>]+)")
+_LOGIN = re.compile(r"(:\\?/\\?/)[^\s'\"<>/?#@]*:(?:(?!://)[^@\n]){0,300}@")
+"""A login whose password holds blanks or quotes; a port and an `@` further on look the same."""
+_QUERY = re.compile(r"(?<=[\w/;.-])\?[^\s'\"<>?]*=[^\s'\"<>]*")
+_HEADER = re.compile(r"(?i)((?:\bauthorization\b\W{1,4}\w+|\bbearer)\s+)[^\s'\"]+|(\bsiwat_login=)[^\s;'\"]+")
+_START = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def redact(text: str) -> str:
-    """`text` with the user information and query of every URL in it hidden.
+    """`text` with the user information and query of every URL in it hidden, and credentials of headers.
 
     The user information ends at the last `@` before a blank, quote or query: a password may
-    itself hold `@`, `:` or `/`.
+    itself hold `@`, `:` or `/`. A path with a query counts too: servers log requests like that.
     """
-    return _URL.sub(_hide, text)
+    if "/" in text:
+        text = _LOGIN.sub(r"\1***@", _URL.sub(_hide, text))
+        text = _QUERY.sub("?***", text)
+    return _HEADER.sub(r"\1\2***", text)
 
 
 def _hide(match: re.Match[str]) -> str:
@@ -36,11 +45,28 @@ class RedactingFormatter(logging.Formatter):
     """Formats as usual, then hides secrets of URLs, those in tracebacks too."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple) and any(map(_is_url, record.args)):
+            # An argument is known to end where the address does, whatever its password holds.
+            record = copy.copy(record)
+            record.args = tuple(_whole(each) if _is_url(each) else each for each in record.args or ())
         return redact(super().format(record))
 
 
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and _START.match(value) is not None
+
+
+def _whole(url: object) -> str:
+    scheme, _, rest = str(url).partition("://")
+    return redact(f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else str(url))
+
+
 def set_up(settings: LogSettings, data_dir: Path) -> None:
-    """Log to the console and to a rotated file. Replaces what was set up before."""
+    """Log to the console and to a rotated file. Replaces what was set up before.
+
+    `DEBUG` is for our own lines: libraries then quote whole messages and headers, cut to a length that hides
+    where a password ends.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if settings.file is not None:
         path = data_dir / settings.file
@@ -53,4 +79,6 @@ def set_up(settings: LogSettings, data_dir: Path) -> None:
         )
     for handler in handlers:
         handler.setFormatter(RedactingFormatter(FORMAT))
-    logging.basicConfig(level=settings.level, handlers=handlers, force=True)
+    level = logging.getLevelNamesMapping()[settings.level]
+    logging.basicConfig(level=max(level, logging.INFO), handlers=handlers, force=True)
+    logging.getLogger("siwatsystem").setLevel(level)
