@@ -184,7 +184,17 @@ class Capture:
         # However rarely frames are analysed, they have to come more often than they become stale.
         interval = min(self._settings.analysis_interval_sec, self.source.stale_after_sec / 4)
         source = self.source
-        return self._opener(Opening(source.spec, address, settings, self._cutoff, interval, source.decoding))
+        return self._opener(
+            Opening(
+                source.spec,
+                address,
+                settings,
+                self._cutoff,
+                interval,
+                source.decoding,
+                source.stale_after_sec,
+            )
+        )
 
     def _read(self, reader: Reader) -> None:
         while self._cutoff.reason is None:

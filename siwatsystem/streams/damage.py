@@ -75,6 +75,12 @@ class Damage:
         return pts in self._keys or (bool(self._keys) and (pts is None or None in self._keys))
 
 
+def is_whole_jpeg(data: bytes) -> bool:
+    """Whether the end of the picture is there. Neither marker occurs inside compressed data, and an end of
+    a preview comes before the picture's own data."""
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+
+
 def is_key(frame: VideoFrame) -> bool:
     """Whether the picture needs no other one. Where pictures are refreshed bit by bit, packets are called
     keyframes whose pictures are predicted."""

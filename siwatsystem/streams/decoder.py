@@ -16,10 +16,11 @@ from av.video.stream import VideoStream
 
 from siwatsystem import metrics
 from siwatsystem.errors import StreamError, StreamLost, StreamNotFound, StreamUnauthorized, StreamUnreachable
+from siwatsystem.streams.arrivals import Arrivals
 from siwatsystem.streams.containers import METADATA_ERRORS
 from siwatsystem.streams.conversion import Decoded
 from siwatsystem.streams.cutoff import Cutoff
-from siwatsystem.streams.damage import Damage, is_key
+from siwatsystem.streams.damage import Damage, is_key, is_whole_jpeg
 from siwatsystem.streams.group import Group
 from siwatsystem.streams.hardware import FORMAT, gpu_context
 from siwatsystem.streams.interrupt import interruptible
@@ -82,6 +83,7 @@ class Decoder:
         on_gpu = opening.settings.decode_device == "auto"
         gpu = gpu_context(software.codec.canonical_name, software.extradata) if on_gpu else None
         self._context = gpu or software
+        self._is_jpeg = software.codec.canonical_name == "mjpeg"
         self._failures = 0
         """Packets in a row that the GPU could not decode."""
         base = self.stream.time_base
@@ -103,6 +105,9 @@ class Decoder:
         self._keys: deque[int | None] = deque(maxlen=_REORDERED)
         """Time stamps of the newest packets that are called keyframes."""
         self._damage = Damage()
+        self._arrivals = Arrivals()
+        self._before: VideoPacket | None = None
+        """The newest packet."""
         self.shows_end = False
         """Whether the pictures that the decoder holds back are shown at the end. They are a recording's last
         ones; of a camera that has gone they would be old, and look like new ones."""
@@ -122,7 +127,7 @@ class Decoder:
         return Picture(Decoded(frame), captured_at, monotonic)
 
     def read_frame(self) -> tuple[VideoFrame, float, float] | None:
-        """The next decoded frame with its packet's arrival on both clocks; see `read`."""
+        """The next decoded frame with its own packet's arrival on both clocks; see `read`."""
         if self._held:
             return self._held.popleft(), time.time(), time.monotonic()
         late = f"no packet within {self._timeout:g} s"
@@ -146,8 +151,11 @@ class Decoder:
                 self._end()
             return None
         self._received.inc()
+        if self._is_repeated(packet):
+            return None
+        self._arrivals.note(packet.pts, (captured_at, monotonic))
         frame = self._take(packet, monotonic)
-        return None if frame is None else (frame, captured_at, monotonic)
+        return None if frame is None else (frame, *self._arrivals.of(frame.pts, (captured_at, monotonic)))
 
     def seconds(self, pts: int | None) -> float | None:
         """A time stamp of the stream in seconds."""
@@ -163,6 +171,7 @@ class Decoder:
         self._group.clear()
         self._held.clear()
         self._damage = Damage()
+        self._before = None
         self._packets = self._demux()
 
     def close(self) -> None:
@@ -171,6 +180,13 @@ class Decoder:
 
     def _demux(self) -> "Iterator[VideoPacket]":
         return iter(self._container.demux(self.stream))
+
+    def _is_repeated(self, packet: "VideoPacket") -> bool:
+        """Whether it is the one before once more. That is no new picture, unlike one that looks the same."""
+        before, self._before = self._before, packet
+        if before is None or packet.pts is None or (packet.pts, packet.size) != (before.pts, before.size):
+            return False
+        return bytes(packet) == bytes(before)
 
     def _take(self, packet: "VideoPacket", monotonic: float) -> VideoFrame | None:
         """The newest whole picture that `packet` gives, if its policy has it decoded."""
@@ -238,6 +254,10 @@ class Decoder:
         """All pictures that come out for it; after None, all that were held back."""
         if packet is not None and self._damage.fed(packet):
             self._errors.inc()
+        if packet is not None and self._is_jpeg and not is_whole_jpeg(bytes(packet)):
+            # FFmpeg fills up what is missing and marks nothing.
+            self._errors.inc()
+            return []
         try:
             frames = self._context.decode(packet)
         except av.error.FFmpegError:

@@ -36,6 +36,8 @@ class CameraHttp:
         self._auth: AuthBase | None = None
         self._session = requests.Session()
         self._session.trust_env = False
+        # What a cache on the way has kept is no picture of now.
+        self._session.headers.update({"Cache-Control": "no-cache", "Pragma": "no-cache"})
         self._session.verify = settings.verify_certificates
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(settings, cutoff))

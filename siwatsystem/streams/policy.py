@@ -45,12 +45,14 @@ class Step(Enum):
 class DecodePolicy:
     """Asked about each packet of one stream, in the order in which they came.
 
-    `interval_sec`: how often a frame is needed.
+    `interval_sec`: how often a frame is needed. `singles`: each picture is known to be one of its own, so
+    keyframes alone are decoded from the start, and nothing is ever to be gone back to.
     """
 
-    def __init__(self, mode: Mode, interval_sec: float) -> None:
+    def __init__(self, mode: Mode, interval_sec: float, *, singles: bool = False) -> None:
         self.mode = mode
-        self.in_force: InForce = "keyframes" if mode == "keyframes" else "all"
+        self._singles = singles and mode == "auto"
+        self.in_force: InForce = "keyframes" if mode == "keyframes" or self._singles else "all"
         self.keyframe_sec: float | None = None
         """From the last but one keyframe to the last; None before there were two."""
         self._interval = interval_sec
@@ -74,6 +76,8 @@ class DecodePolicy:
             return Step.FEED
         if self.mode == "keyframes":
             return Step.ALONE if key else Step.SKIP
+        if self._singles:
+            return Step.SKIP if fits and not self._is_due(at) else Step.ALONE
         if self.in_force == "all":
             return self._among_all(key, at)
         if key and fits:

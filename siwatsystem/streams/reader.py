@@ -57,6 +57,8 @@ class Opening:
     """How often a frame is needed."""
     decoding: Decoding = field(default_factory=Decoding)
     """Where the reader tells how it decodes."""
+    stale_after_sec: float = 30.0
+    """A picture that is older is of no use."""
 
 
 Opener = Callable[[Opening], Reader]

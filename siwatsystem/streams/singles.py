@@ -9,7 +9,7 @@ class Watched:
     """The policy of one camera that sends single pictures (a webcam, snapshots)."""
 
     def __init__(self, opening: Opening) -> None:
-        self._policy = DecodePolicy(opening.settings.decode, opening.interval_sec)
+        self._policy = DecodePolicy(opening.settings.decode, opening.interval_sec, singles=True)
         self._decoding = opening.decoding
         self._received = metrics.PACKETS_RECEIVED.labels(opening.spec.label)
         self._decoded = metrics.FRAMES_DECODED.labels(opening.spec.label)

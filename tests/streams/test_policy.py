@@ -256,3 +256,34 @@ def test_keyframes_alone_stays_where_it_was_asked_for() -> None:
     policy = DecodePolicy("keyframes", 0.5)
     policy.broken_keyframe()
     assert policy.in_force == "keyframes"
+
+
+@pytest.mark.parametrize("apart", [0.1, 0.25, 0.4, 0.475, 0.5, 0.525, 0.55, 1.0, 3.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+def test_single_pictures_are_under_one_policy_for_good(apart: float, jitter: float) -> None:
+    chance = random.Random(1)
+    policy = DecodePolicy("auto", 0.5, singles=True)
+    taken: list[float] = []
+    now = 0.0
+    for number in range(400):
+        now = max(now, (number + chance.uniform(0, jitter)) * apart)
+        if policy.packet(True, now, None) is not Step.SKIP:
+            taken.append(now)
+            policy.whole_keyframe()
+        assert policy.in_force == "keyframes"
+    rate = len(taken) / now
+    assert rate >= 0.95 * min(2.0, 1 / apart)
+    # Those that come not much more often than needed are all taken.
+    assert apart > 0.2 or rate < 2.1
+
+
+def test_single_pictures_go_on_after_a_pause() -> None:
+    policy = DecodePolicy("auto", 0.5, singles=True)
+    steps = [policy.packet(True, at, None) for at in (0.0, 0.1, 0.2, 0.3, 60.0)]
+    assert steps[0] is steps[-1] is Step.ALONE
+
+
+def test_single_pictures_are_all_decoded_where_that_is_asked_for() -> None:
+    policy = DecodePolicy("all", 0.5, singles=True)
+    assert [policy.packet(True, n / 10, None) for n in range(20)] == [Step.FEED] * 20
+    assert policy.in_force == "all"

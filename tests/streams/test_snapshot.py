@@ -285,3 +285,74 @@ def test_the_interval_of_a_slow_camera_keeps_it_from_being_stale(pools: MakePool
     source = pool.acquire(SourceSpec(f"{camera}/snapshot", 700))
     until(lambda: source.frames >= 4)
     assert len(pool.told) == 1
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.5, 0.9, 0.99])
+def test_a_picture_that_the_camera_itself_cut_short_is_never_a_frame(pools: MakePool, cut: float) -> None:
+    ramp = np.tile(np.linspace(0, 255, 640, dtype=np.uint8)[None, :, None], (480, 1, 3))
+    noise = np.random.default_rng(1).integers(0, 40, ramp.shape, np.uint8)
+    whole = cv2.imencode(".jpg", ramp // 2 + noise)[1].tobytes()
+    with misbehaving(answering(answer(whole[: int(len(whole) * cut)]))) as port:
+        source = pools().acquire(SourceSpec(f"http://127.0.0.1:{port}/", 50))
+        until(lambda: source.error)
+        assert source.latest is None
+
+
+@pytest.mark.parametrize(
+    ("head", "lines", "alive"),
+    [
+        ("200 OK", ("Age: 2",), True),
+        ("200 OK", ("Age: 3600",), False),
+        ("200 OK", ("Age: " + "9" * 5000,), False),
+        ("200 OK", ("Age: soon",), True),
+        ("200 OK", ("Date: Thu, 01 Jan 1970 00:00:00 GMT",), True),
+        ("200 OK", ("Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT", "ETag: x"), True),
+        ("304 Not Modified", ("ETag: x",), False),
+        ("206 Partial Content", (), False),
+    ],
+)
+def test_a_picture_that_a_cache_kept_is_none_of_now(
+    pools: MakePool, head: str, lines: tuple[str, ...], alive: bool
+) -> None:
+    """Cameras whose clock was never set tell any date: that does not count."""
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+        connection.sendall(answer(jpeg(), head, *lines))
+
+    with misbehaving(serve) as port:
+        source = pools().acquire(SourceSpec(f"http://127.0.0.1:{port}/", 50))
+        until(lambda: source.error or source.frames > 2)
+        assert source.online is alive
+        assert (source.latest is not None) is alive
+    assert b"cache-control: no-cache" in asked[0].lower()
+    assert b"if-none-match" not in asked[-1].lower()
+
+
+def test_a_length_that_is_no_number_anybody_can_read_is_an_error_of_the_camera(
+    pools: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"
+    with misbehaving(answering(head + jpeg())) as port:
+        source = pools().acquire(SourceSpec(f"http://127.0.0.1:{port}/", 50))
+        assert until(lambda: source.error).code == "stream_unreachable"
+    assert "reading failed" not in caplog.text
+
+
+def test_a_picture_is_as_old_as_the_beginning_of_its_answer(pools: MakePool) -> None:
+    data = jpeg()
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        whole = answer(data)
+        connection.sendall(whole[: -len(data)])
+        time.sleep(1.0)
+        connection.sendall(data)
+
+    with misbehaving(serve) as port:
+        source = pools().acquire(SourceSpec(f"http://127.0.0.1:{port}/", 100))
+        frame = source.wait_newer(0, 10)
+        assert frame is not None
+        assert 0.9 < time.monotonic() - frame.monotonic < 6
+        assert 0.9 < time.time() - frame.captured_at < 6
