@@ -33,6 +33,10 @@ BARE_SUFFIXES = (".pt", ".onnx")
 MAX_PIPELINE_BYTES = 4 << 20
 MAX_NAME_BYTES = 255
 """Of one component of a path, as file systems have it."""
+MAX_PATH_BYTES = 1024
+"""Of a whole path in an archive; a system takes 4096, of which the folders above have their part."""
+MAX_FOLDERS = 32
+"""That one entry may lie in: they are made, and count as no entries."""
 DIRECTORY_BYTES_PER_ENTRY = 4096
 CHUNK = 1 << 20
 METADATA = ("metadata.yaml", "metadata.json")
@@ -134,7 +138,7 @@ def _unpack(file: BinaryIO, into: Path, limits: ModelSettings, whole: bool) -> N
         left = limits.max_unpacked_mb << 20
         for entry in entries:
             name = entry.filename.removeprefix(top)
-            if entry.is_dir() or not entry.filename.startswith(top):
+            if _is_folder(entry) or not entry.filename.startswith(top):
                 continue
             if whole or _is_wanted(name, wanted):
                 left -= _copy(archive, entry, into / name, left, limits)
@@ -150,7 +154,7 @@ def _survey(archive: zipfile.ZipFile, limits: ModelSettings) -> Survey:
         text = archive.read(found) if _kind_trouble(found) is None else None
     except (ModelRefused, ModelInvalid) as error:
         troubles.append(error.message)
-    files = [entry for entry in entries if not entry.is_dir() and entry.filename.startswith(top)]
+    files = [entry for entry in entries if not _is_folder(entry) and entry.filename.startswith(top)]
     shown = (Entry(entry.filename.removeprefix(top), entry.file_size, entry.compress_size) for entry in files)
     return Survey(tuple(shown), tuple(troubles), text)
 
@@ -211,7 +215,7 @@ def refusals(entries: list[zipfile.ZipInfo], limits: ModelSettings) -> Iterator[
         if trouble is not None:
             yield f"archive entry {_shown(entry.orig_filename)} {trouble}"
         seen.add(name)
-    files = {entry.filename for entry in entries if not entry.is_dir()}
+    files = {entry.filename for entry in entries if not _is_folder(entry)}
     for name in sorted(seen):
         blocked = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in files), None)
         if blocked:
@@ -235,6 +239,8 @@ def _name_trouble(name: str) -> str | None:
         return "has an empty part in its path"
     if any(len(part.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES for part in parts):
         return "has too long a name"
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES or len(parts) > MAX_FOLDERS:
+        return "lies too deep, or has too long a path"
     return None
 
 
@@ -251,13 +257,18 @@ def _kind_trouble(entry: zipfile.ZipInfo) -> str | None:
     return None
 
 
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    """`entry.is_dir()`, which fails on an entry without a name."""
+    return entry.filename.endswith("/")
+
+
 def _shown(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
 
 def _top(entries: list[zipfile.ZipInfo]) -> str:
     """What precedes pipeline.json: nothing, or one folder and its slash."""
-    names = [entry.filename for entry in entries if not entry.is_dir()]
+    names = [entry.filename for entry in entries if not _is_folder(entry)]
     if PIPELINE in names:
         return ""
     found = [name for name in names if name.count("/") == 1 and name.endswith(f"/{PIPELINE}")]

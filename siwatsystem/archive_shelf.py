@@ -122,7 +122,7 @@ class Shelf:
         ]
         if not found or bare_name(url) is not None:
             return None
-        wanted = PurePosixPath(unquote(urlsplit(url).path)).name
+        wanted = _file_name(url)
         file = max(found, key=lambda path: (path.name == wanted, path.stat().st_mtime))
         with file.open("rb") as source:
             digest = hashlib.file_digest(source, "sha256").hexdigest()
@@ -163,10 +163,18 @@ def shelf_name(model_id: int | str) -> str:
 
 def bare_name(url: str) -> str | None:
     """The file's name where `url` leads to a model without an archive around it, else None."""
-    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    name = _file_name(url)
     if not name.lower().endswith(archive.BARE_SUFFIXES):
         return None
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:].lstrip(".") or "model.pt"
+
+
+def _file_name(url: str) -> str:
+    """What stands last in the path of `url`; empty where it is no address at all."""
+    try:
+        return PurePosixPath(unquote(urlsplit(url).path)).name
+    except ValueError:
+        return ""
 
 
 def evict(root: Path, limit: int, used: Collection[Path]) -> None:

@@ -364,10 +364,14 @@ def _read(file: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidSetting(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSetting(f"{file}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise InvalidSetting(f"{file}: must hold a JSON object, not {type(values).__name__}")
+    # pydantic-settings takes arguments of its own as well, `_cli_parse_args` among them.
+    for name in values:
+        if name.startswith("_"):
+            raise InvalidSetting(f"{name!r}: no such setting")
     return values  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -376,7 +380,7 @@ def describe(error: ValidationError) -> str:
     parts: list[str] = []
     for item in error.errors(include_url=False)[:3]:
         names = [str(part) for part in item["loc"]]
-        key = ".".join(names)
+        key = ".".join(name if name.isprintable() else repr(name) for name in names)
         variable = "SIWAT_" + "__".join(names).upper()
         if item["type"] == "extra_forbidden":
             parts.append(f"{key}: no such setting")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self, cast
 
@@ -13,14 +14,13 @@ from siwatsystem.detections import Xyxy
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.pipeline.fields import ArchivePath, Coordinate, Positive
 from siwatsystem.pipeline.node import PipelineSpec
-from siwatsystem.pipeline.problems import Problem, json_path
-from siwatsystem.pipeline.regions import same_name
+from siwatsystem.pipeline.problems import LINE, MOST, Problem, json_path, listed, shortened, summary
 from siwatsystem.pipeline.spec import EXPECTED
 from siwatsystem.pipeline.warnings import is_note
 
 FOLDER = archive.TESTS
 FILE = "expected.json"
-SHOWN = 10
+MAX_BYTES = 4 << 20
 
 
 def _box(box: Xyxy) -> Xyxy:
@@ -132,10 +132,7 @@ class ExpectationsInvalid(ModelInvalid):
 
     def __init__(self, problems: Collection[Problem]) -> None:
         self.problems = tuple(problems)
-        lines = [f"{FOLDER}/{FILE}: {problem}" for problem in self.problems[:SHOWN]]
-        if len(self.problems) > SHOWN:
-            lines.append(f"and {len(self.problems) - SHOWN} more")
-        super().__init__("; ".join(lines))
+        super().__init__(summary(self.problems, f"{FOLDER}/{FILE}: "))
 
 
 def read_cases(folder: Path, spec: PipelineSpec) -> tuple[Case, ...]:
@@ -148,7 +145,7 @@ def read_cases(folder: Path, spec: PipelineSpec) -> tuple[Case, ...]:
     if not path.is_file():
         return ()
     try:
-        data: object = json.loads(path.read_text(encoding="utf-8-sig"))
+        data: object = json.loads(_text_of(path))
     except OSError as error:
         raise ExpectationsInvalid([Problem("", f"cannot be read ({error.strerror})")]) from None
     except (ValueError, RecursionError) as error:
@@ -157,11 +154,20 @@ def read_cases(folder: Path, spec: PipelineSpec) -> tuple[Case, ...]:
         expected = Expected.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
-        raise ExpectationsInvalid([_problem(dict(mistake)) for mistake in mistakes]) from None
-    problems = list(_unmet(expected, folder / FOLDER, spec))
+        raise ExpectationsInvalid([_problem(dict(mistake)) for mistake in mistakes[:MOST]]) from None
+    problems = list(islice(_unmet(expected, folder / FOLDER, spec), MOST))
     if problems:
         raise ExpectationsInvalid(problems)
     return expected.cases
+
+
+def _text_of(path: Path) -> str:
+    """Raises ExpectationsInvalid where it is too long, OSError, ValueError where it is no text."""
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ExpectationsInvalid([Problem("", f"is larger than {MAX_BYTES >> 20} MiB")])
+    return data.decode("utf-8-sig")
 
 
 def _problem(mistake: dict[str, Any]) -> Problem:
@@ -171,9 +177,15 @@ def _problem(mistake: dict[str, Any]) -> Problem:
     if kind == "extra_forbidden":
         return Problem(path, "is no key that is known here")
     if kind in EXPECTED:
-        return Problem(path, f"must be {EXPECTED[kind]}, not {json.dumps(value, ensure_ascii=False)[:60]}")
+        return Problem(path, f"must be {EXPECTED[kind]}, not {_shown(value)}")
     message = str(mistake["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
-    return Problem(path, message[:1].lower() + message[1:])
+    return Problem(path, shortened(message[:1].lower() + message[1:], LINE))
+
+
+def _shown(value: object) -> str:
+    if value and isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return shortened(json.dumps(value))
 
 
 def _unmet(expected: Expected, folder: Path, spec: PipelineSpec) -> Iterator[Problem]:
@@ -182,16 +194,19 @@ def _unmet(expected: Expected, folder: Path, spec: PipelineSpec) -> Iterator[Pro
     nodes = [node for branch in root.branches for node in branch.walk()]
     attributes = sorted({node.attribute_name for node in nodes if node.attribute_name})
     branches = [node.model_id for node in nodes]
+    classes = {name.casefold() for name in root.trigger_classes}
     for index, case in enumerate(expected.cases):
         if not (folder / case.file).is_file():
-            yield Problem(json_path(("cases", index, "file")), f"there is no {FOLDER}/{case.file}")
+            yield Problem(
+                json_path(("cases", index, "file")), f"there is no {FOLDER}/{shortened(case.file, LINE)}"
+            )
         for number, expectation in enumerate(case.expect):
             place = ("cases", index, "expect", number)
-            if not any(same_name(expectation.class_name, name) for name in root.trigger_classes):
-                known = ", ".join(root.trigger_classes)
+            if expectation.class_name.casefold() not in classes:
                 yield Problem(
                     json_path((*place, "class")),
-                    f"{expectation.class_name} is none of triggerClasses: {known}",
+                    f"{shortened(expectation.class_name)} is none of triggerClasses: "
+                    + listed(root.trigger_classes),
                 )
             yield from _unknown((*place, "attributes"), expectation.attributes, attributes, "attribute")
             yield from _unknown((*place, "branches"), expectation.branches, branches, "branch")
@@ -202,5 +217,6 @@ def _unknown(
 ) -> Iterator[Problem]:
     for name in names:
         if name not in known:
-            there = ", ".join(known) or "none"
-            yield Problem(json_path((*place, name)), f"no {what} of this pipeline has that name ({there})")
+            yield Problem(
+                json_path((*place, name)), f"no {what} of this pipeline has that name ({listed(known)})"
+            )

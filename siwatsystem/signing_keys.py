@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,8 @@ SIZE = 32
 MAX_BYTES = 64 << 10
 PEM = "-----BEGIN"
 PUBLIC_SUFFIX = ".pub"
+_ENCODED = re.compile(r"[A-Za-z0-9+=]{40}|[A-Za-z0-9+/=]{56}")
+"""So long a run is rather a key in base64 than the name of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +155,11 @@ def read_public(value: str) -> PublicKey:
 
 
 def shown(value: str) -> str:
-    """What may be printed of a text that should have been a public key: a private one may not."""
-    return "***" if PEM in value else value[:100]
+    """What may be printed of a text that should have been a public key: a private one may not, nor what
+    is left of one."""
+    if "---" in value or "PRIVATE" in value or len(value.splitlines()) > 1:
+        return "***"
+    return f"{value[:8]}…" if _ENCODED.search(value) else value[:100]
 
 
 def read_trusted(values: tuple[str, ...]) -> frozenset[PublicKey]:

@@ -7,13 +7,16 @@ specifications and no attribute access: a name is looked up, nothing is evaluate
 import json as _json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
 # One run of name characters between two braces: linear whatever the text holds.
 _CANDIDATE = re.compile(r"\{([\w.-]+)\}")
 # Strings of a JSON text, so that a placeholder is known to stand inside or outside of one.
 _TOKEN = re.compile(r'\\.|"|\{[\w.-]+\}', re.DOTALL)
+# The end of a string that is no key of an object.
+_VALUE_END = re.compile(r'"(?!\s*:)')
 
 
 class Unresolved(LookupError):
@@ -92,7 +95,7 @@ def _render_json(text: str, context: Mapping[str, object]) -> str:
         before, after = text[end : match.start()], match.end()
         if opened is None:
             parts += [before, _json_value(value)]
-        elif value is None and opened == match.start() and text.startswith('"', after):
+        elif value is None and opened == match.start() and _VALUE_END.match(text, after):
             parts += [before[:-1], "null"]
             after += 1
             opened = None
@@ -103,9 +106,21 @@ def _render_json(text: str, context: Mapping[str, object]) -> str:
 
 
 def _json_value(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "null"
-    return _json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return _json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return _json.dumps(_finite(value), ensure_ascii=False, default=str)
+
+
+def _finite(value: object) -> object:
+    """`value` with null for the numbers that JSON has no form for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in cast(Mapping[object, object], value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in cast(Sequence[object], value)]
+    return value
 
 
 @lru_cache(maxsize=4096)

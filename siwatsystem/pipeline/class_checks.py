@@ -103,7 +103,7 @@ def _absent(
     if asked is None or there is None:
         return
     lone, known = isinstance(asked, str), _folded(there)
-    for index, name in enumerate([asked] if lone else asked):
+    for index, name in enumerate([asked] if isinstance(asked, str) else asked):
         if name.casefold() not in known:
             place = json_path((*path, key) if lone else (*path, key, index))
             yield Problem(place, f"no model here has a class {shortened(name)!r}", _hint(name, there, whose))

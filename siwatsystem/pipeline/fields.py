@@ -8,7 +8,6 @@ from pydantic.alias_generators import to_camel
 
 from siwatsystem.pipeline.problems import shortened
 
-
 MAX_NAME = 255
 """Bytes of one component of a path."""
 MAX_PATH = 1024

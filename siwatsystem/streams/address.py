@@ -18,6 +18,8 @@ _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?")
 _WEBCAM = re.compile(r"(?:webcam:(?://)?)?(\d{1,3})")
 _BAD = re.compile(r"[\x00-\x20\x7f]")
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+"""What no name of a file holds, and halves of characters."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def parse_address(url: str, settings: StreamSettings) -> Address:
 
     A webcam is `0`, `webcam:0` or `webcam://0`; a file is `file:///absolute/path` below `file_root`.
     """
+    if _NO_TEXT.search(url):
+        raise StreamRefused("the address holds characters that no address can have")
     if webcam := _WEBCAM.fullmatch(url):
         _allow_scheme("webcam", settings)
         return Address("webcam", target=webcam[1])
@@ -96,6 +100,8 @@ def _allow_scheme(scheme: str, settings: StreamSettings) -> None:
 def _below_root(path: Path, root: Path | None) -> Path:
     if root is None:
         raise StreamRefused("file addresses may not be opened without streams.file_root")
+    if "\0" in str(path):
+        raise StreamRefused("the file's name holds a character that no name can have")
     resolved = path.resolve()
     if not path.is_absolute() or not resolved.is_relative_to(root.resolve()):
         raise StreamRefused("the file is not below streams.file_root")
