@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import queue
 import socket
 import ssl
 import threading
@@ -129,7 +130,7 @@ class Download:
         connection = http.client.HTTPConnection(host, port)
         # The Host header leaves out a scheme's own port.
         connection.default_port = 443 if secure else 80
-        link = _dial(_resolve(host, port), port, self._settings.connect_timeout_sec)
+        link = self._dial(_resolve(host, port, self._settings.connect_timeout_sec), port)
         try:
             if secure:
                 link = ssl.create_default_context().wrap_socket(
@@ -144,6 +145,17 @@ class Download:
         link.settimeout(self._settings.download_timeout_sec)
         connection.sock = link
         return connection
+
+    def _dial(self, addresses: list[str], port: int) -> socket.socket:
+        error: OSError | None = None
+        for address in addresses:
+            if self._over is not None:
+                raise OSError(self._over)
+            try:
+                return socket.create_connection((address, port), self._settings.connect_timeout_sec)
+            except OSError as failed:
+                error = failed
+        raise error or OSError("has no address")
 
     def _take(self, link: socket.socket) -> None:
         """Have `cancel` end `link`, too late or not."""
@@ -228,28 +240,32 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _resolve(host: str, port: int) -> list[str]:
+def _resolve(host: str, port: int, timeout: float) -> list[str]:
     """Addresses of `host`, in the resolver's order. Raises ModelRefused if one is not allowed, OSError."""
+    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+    # The system's resolver cannot be interrupted: a thread is left behind where it is late.
+    thread = threading.Thread(target=_look_up, args=(host, port, answer), name="resolve", daemon=True)
+    thread.start()
     try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (UnicodeError, socket.gaierror) as error:
-        raise OSError(f"{host} has no address ({getattr(error, 'strerror', error)})") from None
-    addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
-    for address in addresses:
+        found = answer.get(timeout=timeout)
+    except queue.Empty:
+        raise OSError(f"{host} was not resolved within {timeout:g} s") from None
+    if isinstance(found, OSError):
+        raise found
+    for address in found:
         ip = literal_ip(address)
         if ip is None or is_forbidden(ip):
             raise ModelRefused(f"archives may not be fetched from {host}, whose address is {address}")
-    return addresses
+    return found
 
 
-def _dial(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    error: OSError | None = None
-    for address in addresses:
-        try:
-            return socket.create_connection((address, port), timeout)
-        except OSError as failed:
-            error = failed
-    raise error or OSError("has no address")
+def _look_up(host: str, port: int, answer: "queue.SimpleQueue[list[str] | OSError]") -> None:
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (UnicodeError, OSError) as error:
+        answer.put(OSError(f"{host} has no address ({getattr(error, 'strerror', error)})"))
+    else:
+        answer.put(list(dict.fromkeys(str(each[4][0]) for each in answers)))
 
 
 def _path(parts: SplitResult) -> str:
