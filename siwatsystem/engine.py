@@ -60,7 +60,12 @@ class Engine:
             postgresql_port=settings.embedded.postgresql_port,
         )
         self.outbox = Outbox(
-            settings.outbox, folder / "outbox.sqlite", on_problem=self._on_problem, embedded=self.embedded
+            settings.outbox,
+            folder / "outbox.sqlite",
+            on_problem=self._on_problem,
+            embedded=self.embedded,
+            watch=self._care.watch,
+            stuck_sec=settings.supervision.outbox_stuck_sec,
         )
         self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
         set_default_store(self.archives)
