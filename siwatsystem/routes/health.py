@@ -44,7 +44,7 @@ async def health(request: Request) -> Health:
     subscriptions = worker.subscriptions.all()
     outbox = worker.engine.status()
     failed = [str(failure) for failure in worker.supervisor.failures()]
-    problems = [*_problems(worker), *outbox["degraded"], *failed]
+    problems = list(dict.fromkeys([*_problems(worker), *outbox["degraded"], *failed]))
     return Health(
         status="degraded" if problems else "ok",
         version=__version__,
