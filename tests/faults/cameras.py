@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from socket import socket
 
@@ -16,26 +16,32 @@ from tests.faults.site import site
 
 
 def killed(folder: Path, length: Length) -> Sequence[Figure]:
-    """The RTSP server is killed and started again some seconds later, again and again."""
-    rounds, away = length.times(2, 20), length.of(2, 20)
+    """RTSP servers are killed and started again some seconds later, again and again."""
+    rounds, away, count = length.times(2, 5), length.of(2, 20), length.times(1, 4)
     told: list[float] = []
     back: list[float] = []
-    with rtsp(folder) as camera, site(folder) as here:
-        name = here.subscribe("killed", camera.url())
-        here.told(name, True)
+    with ExitStack() as stack:
+        places = [folder / str(number) for number in range(count)]
+        cameras = [stack.enter_context(rtsp(place)) for place in places]
+        here = stack.enter_context(site(folder))
+        names = [here.subscribe(f"killed-{n}", camera.url()) for n, camera in enumerate(cameras)]
+        here.all_told(names, True)
         for _ in range(rounds):
-            camera.kill()
-            told.append(here.told(name, False))
+            for camera in cameras:
+                camera.kill()
+            told += here.all_told(names, False)
             here.client.collect(away)
-            camera.start()
-            began, before = time.monotonic(), here.analysed(name)
-            here.told(name, True)
-            here.until(lambda before=before: here.analysed(name) > before, "a frame")
-            back.append(time.monotonic() - began)
+            before, started = {name: here.analysed(name) for name in names}, list[float]()
+            for camera in cameras:
+                camera.start()
+                started.append(time.monotonic())
+            seen = here.moments_of_more(before)
+            back += [seen[name] - began for name, began in zip(names, started, strict=True)]
+    in_time = sum(gone <= 10 and again <= 10 for gone, again in zip(told, back, strict=True))
     return [
         Figure("told after", max(told), 10, "s", timed=True),
         Figure("frames again after", max(back), 10, "s", timed=True),
-        Figure("times", len(back), rounds, least=True),
+        Figure(f"of {rounds * count} times in time", in_time, rounds * count, least=True, timed=True),
     ]
 
 
@@ -151,7 +157,7 @@ PROMISES = (
     Promise(
         "rtsp-killed",
         "RTSP server killed",
-        "`kill -9`, started again after 20 s",
+        "`kill -9`, started again after 20 s; four servers, five times",
         "told ≤ 10 s after the last frame, frames again ≤ 10 s after the server is back, 20 times of 20",
         killed,
     ),

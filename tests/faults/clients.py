@@ -7,17 +7,19 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.acceptance.archives import DEMO
 from tests.acceptance.client import Client
 from tests.cameras import rtsp
 from tests.faults.promise import Figure, Length, Promise
-from tests.faults.site import Site, archive, site
+from tests.faults.records import CARS, Told, databases, missing
+from tests.faults.site import Site, Visits, archive, site
 from tests.faults.stuck import StuckClient
 
 UNKNOWN = {"type": "unsubscribe", "payload": {"subscriptionIdentifier": "nobody;nowhere"}}
@@ -176,32 +178,56 @@ def comes_and_goes(folder: Path, length: Length) -> Sequence[Figure]:
 
 
 def ends_under_load(folder: Path, length: Length) -> Sequence[Figure]:
-    """SIGTERM while cameras are analysed and a client does not read."""
+    """SIGTERM while cameras are analysed, records wait for a PostgreSQL that is away, the worker's own
+    servers run, and a client does not read. What waited is delivered after the next start."""
     ends: list[float] = []
     states: list[int] = []
-    orphans = 0
-    for round_ in range(length.times(1, 5)):
-        own = folder / str(round_)
-        own.mkdir()
-        with rtsp(own) as camera, site(own, SIWAT_TARGET_FPS="10") as here:
-            name = here.subscribe("busy", camera.url())
-            here.told(name, True)
-            here.until(lambda here=here, name=name: here.analysed(name) > 5, "frames")
-            with StuckClient(here.worker.port) as stuck:
-                _subscribe_many(stuck, camera.url())
-                here.client.collect(2)
+    orphans, told = 0, Told()
+    with databases(folder) as there, rtsp(folder, clip=CARS) as camera:
+        archive = there.pack(folder / "cars.mpta")
+        for round_ in range(length.times(1, 3)):
+            with site(folder, SIWAT_TARGET_FPS="10") as here, ExitStack() as stack:
+                name = here.subscribe("busy", camera.url(), modelUrl=archive.as_uri())
+                own = here.subscribe("own", camera.url(), modelUrl=DEMO.as_uri(), modelId=8)
+                here.all_told((name, own), True)
+                here.until(lambda here=here: len(here.process.children()) == 2, "its own servers", 120)
+                there.postgresql.kill()
+                _subscribe_many(stack.enter_context(StuckClient(here.worker.port)), camera.url())
+                Visits(here, first=100 * round_ + 1).go_on(3)
                 children = here.process.children(recursive=True)
                 began = time.monotonic()
                 os.kill(here.process.pid, signal.SIGTERM)
                 states.append(here.worker.process.child.wait(60))
                 ends.append(time.monotonic() - began)
-                orphans += sum(child.is_running() for child in children)
+                orphans += sum(_lives(child) for child in children)
+                _note_all(told, here.client, name)
+            there.postgresql.start()
+            with site(folder) as here:
+                here.until(lambda here=here: here.depth() == 0, "the outbox to be empty", 120)
+        lost = missing(told.whole, there.written())
     return [
         Figure("gone after", max(ends), 7, "s", timed=True),
         Figure("median", statistics.median(ends), 7, "s", timed=True),
         Figure("status", max(states, key=abs), 0),
         Figure("orphans", orphans, 0),
+        Figure("records told", len(told.whole), 3, least=True),
+        Figure("of them lost from the outbox", len(lost), 0),
     ]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _note_all(told: Told, client: Client, identifier: str) -> None:
+    """What a client was told of a subscription, up to the end of its connection."""
+    with suppress(ConnectionClosed):
+        client.collect(5)
+    for message in client.received:
+        if message.get("subscriptionIdentifier") == identifier:
+            told.note(message)
 
 
 PROMISES = (
@@ -230,7 +256,8 @@ PROMISES = (
     Promise(
         "sigterm-under-load",
         "SIGTERM under load with a stuck client",
-        f"signal, while {DISPLAYS} displays are analysed",
+        f"signal, while {DISPLAYS} displays are analysed, records wait for PostgreSQL and the worker's own"
+        " servers run",
         "gone ≤ 7 s with status 0, outbox intact, no orphan",
         ends_under_load,
     ),

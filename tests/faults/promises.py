@@ -1,6 +1,6 @@
 """All promises, in the order of the page."""
 
-from tests.faults import cameras, clients, servers
+from tests.faults import cameras, clients, endings, servers
 from tests.faults.promise import Promise
 
-PROMISES: tuple[Promise, ...] = (*cameras.PROMISES, *servers.PROMISES, *clients.PROMISES)
+PROMISES: tuple[Promise, ...] = (*cameras.PROMISES, *servers.PROMISES, *endings.PROMISES, *clients.PROMISES)

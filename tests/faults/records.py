@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,8 @@ Moment = tuple[str, int]
 
 TABLE = "gas_station_1.car_frontal_info"
 CHANNEL = "faults"
+CARS = Path(__file__).parent.parent.parent / "demo" / "clips" / "morning-rush.mp4"
+"""A clip in which there is a car most of the time."""
 LOG = f"""
 CREATE TABLE IF NOT EXISTS public.written (number bigserial PRIMARY KEY, session_id text, at_ms text);
 CREATE OR REPLACE FUNCTION public.note() RETURNS trigger AS $$
@@ -43,6 +45,13 @@ class Told:
     moments: set[Moment] = field(default_factory=set)
     whole: set[Moment] = field(default_factory=set)
     """Those with brand and body type, of which there is a record."""
+
+    @classmethod
+    def of(cls, messages: Iterable[dict[str, Any]]) -> "Told":
+        told = cls()
+        for message in messages:
+            told.note(message)
+        return told
 
     def note(self, message: dict[str, Any]) -> None:
         """Remember it if it is a detection of a session."""
@@ -129,6 +138,8 @@ class Listener:
     def __init__(self, server: RedisServer) -> None:
         self._server = server
         self.heard: list[Moment] = []
+        self.away: list[tuple[float, float]] = []
+        """From when to when (seconds since 1970) it was not connected, and heard nothing."""
         self._ended = threading.Event()
         self._connected = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -143,6 +154,7 @@ class Listener:
         self._thread.join(15)
 
     def _listen(self) -> None:
+        gone = time.time()
         while not self._ended.is_set():
             with (
                 suppress(redis.RedisError, OSError),
@@ -150,9 +162,11 @@ class Listener:
                 closing(client.pubsub(ignore_subscribe_messages=True)) as subscription,
             ):
                 subscription.subscribe(CHANNEL)
+                self.away.append((gone, time.time()))
                 self._connected.set()
                 while not self._ended.is_set():
                     message = subscription.get_message(timeout=0.2)
+                    gone = time.time()
                     if message is not None:
                         fact = json.loads(message["data"])
                         self.heard.append((str(fact["session"]), int(fact["at"])))

@@ -15,11 +15,10 @@ from tests.acceptance.worker import WorkerProcess, worker
 from tests.cameras import RtspServer, rtsp
 from tests.faults.backends import Backend, Guest
 from tests.faults.proxy import FaultProxy
-from tests.faults.records import Databases, databases
+from tests.faults.records import CARS, Databases, databases
 from tests.faults.site import archive
 from tests.faults.snapshots import SnapshotCamera, snapshot_camera
 
-CARS = Path(__file__).parent.parent.parent / "demo" / "clips" / "morning-rush.mp4"
 CAMERAS = {"rtsp": "display-1;rtsp", "http": "display-2;http"}
 """The subscriptions that must go on, by the kind of camera."""
 FRAMES_PER_SEC = 2.0

@@ -1,95 +1,29 @@
-"""Redis and PostgreSQL that die or hang, a worker killed in the midst of it, a full disk, cut downloads."""
+"""Redis and PostgreSQL that die or hang."""
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from bench import rig
-from siwatsystem.embedded.servers import EmbeddedServers
-from tests.acceptance.archives import repack, shelf
+from siwatsystem.actions.redis import RedisSink
+from siwatsystem.actions.store import StoredJob
+from siwatsystem.config import OutboxSettings
+from siwatsystem.errors import TargetUnavailable
 from tests.cameras import rtsp
 from tests.faults.promise import Figure, Length, Promise
-from tests.faults.proxy import FaultProxy
-from tests.faults.site import DISPLAY, Site, site
-from tests.servers import PostgresServer, RedisServer
+from tests.faults.records import CARS, Databases, Listener, Told, databases, missing, out_of_order
+from tests.faults.site import Site, Visits, site
 
-ROOT = Path(__file__).parent.parent.parent
-CARS = ROOT / "demo" / "clips" / "morning-rush.mp4"
-ROWS = "SELECT session_id, car_brand, car_body_type FROM gas_station_1.car_frontal_info ORDER BY session_id"
-
-
-@dataclass
-class Databases:
-    """Both servers, and the archive whose actions go to them."""
-
-    redis: RedisServer
-    postgresql: PostgresServer
-    archive: Path
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        return self.postgresql.query(ROWS)
-
-    def images(self) -> int:
-        with closing(self.redis.client()) as client:
-            return sum(1 for _ in client.scan_iter("inference:*"))
-
-
-@contextmanager
-def databases(folder: Path) -> Iterator[Databases]:
-    """Both servers with their data below `folder`, and the demo's archive without tracking, so that every
-    frame with a car acts."""
-    with closing(EmbeddedServers(folder)) as both:
-        redis = RedisServer("redis", both.redis, lambda: both.pids)
-        postgresql = PostgresServer("postgresql", both.postgresql, lambda: both.pids)
-
-        def change(pipeline: dict[str, Any]) -> None:
-            del pipeline["pipeline"]["tracking"]
-            pipeline["redis"] = {key: value for key, value in redis.config.items() if value is not None}
-            pipeline["postgresql"] = dict(postgresql.config)
-
-        yield Databases(redis, postgresql, repack(folder / "actions.mpta", change))
-
-
-class Visits:
-    """Sessions of a display, one after the other; `seen` are those in which a whole car was told."""
-
-    def __init__(self, here: Site, first: int = 1) -> None:
-        self._here = here
-        self.seen: set[str] = set()
-        self._number = first - 1
-
-    def go_on(self, seconds: float, each: float = 1.0) -> None:
-        """Begin a visit every `each` seconds for so long."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._number += 1
-            payload = {"displayIdentifier": DISPLAY, "sessionId": self._number}
-            self._here.client.send({"type": "setSessionId", "payload": payload})
-            for message in self._here.client.collect(each):
-                session = message.get("sessionId")
-                if session is not None and message["type"] == "imageDetection":
-                    whole = {"carBrand", "bodyType"} <= message["data"]["detection"].keys()
-                    self.seen |= {str(session)} if whole else set()
-
-    def written(self, there: Databases) -> int:
-        """Sessions that were seen and have a row, with brand and body type."""
-        whole = {row[0] for row in there.rows() if row[1] and row[2]}
-        return len(self.seen & whole)
-
-
-def depth(here: Site) -> int:
-    return int(here.worker.json("/health")["outbox"]["depth"])
-
-
-def done(here: Site, action: str) -> float:
-    """Actions of a kind that were delivered."""
-    return here.metric("siwat_actions_total", action=action, outcome="done")
+PUBLISH = StoredJob(
+    seq=1,
+    event="1",
+    subscription=None,
+    target="redis",
+    kind="redis_publish",
+    payload={"channel": "nobody", "message": "{}"},
+    expires_at=None,
+    attempts=0,
+)
 
 
 def outage(
@@ -100,15 +34,17 @@ def outage(
     end: Callable[[Databases], None],
     away: float,
     resume_sec: float,
-) -> Sequence[Figure]:
-    """What an outage costs: frames a second meanwhile, records and images afterwards. `kind`: an action
-    of the server that is away."""
+) -> list[Figure]:
+    """What an outage costs: frames a second meanwhile, what is written afterwards. `kind`: an action of
+    the server that is away."""
     with (
         databases(folder) as there,
+        Listener(there.redis) as listener,
         rtsp(folder, clip=CARS) as camera,
         site(folder, SIWAT_TARGET_FPS="5") as here,
     ):
-        name = here.subscribe("cars", camera.url(), modelUrl=there.archive.as_uri())
+        archive = there.pack(folder / "cars.mpta")
+        name = here.subscribe("cars", camera.url(), modelUrl=archive.as_uri())
         here.told(name, True)
         here.until(lambda: here.analysed(name) > 10, "frames")
         visits = Visits(here)
@@ -118,26 +54,44 @@ def outage(
         began = time.monotonic()
         during = here.rate(name, length.of(6, 20))
         visits.go_on(max(2.0, away - (time.monotonic() - began)))
-        waiting, before = depth(here), done(here, kind)
+        waiting, before = here.depth(), here.done(kind)
         end(there)
-        resumed = here.until(lambda: done(here, kind) > before, "deliveries to go on", 90)
+        resumed = here.until(lambda: here.done(kind) > before, "deliveries to go on", 90)
         visits.go_on(2)
-        here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": name}})
-        here.client.collect(1)
-        here.until(lambda: depth(here) == 0, "the outbox to be empty", 120)
-        rows, seen = there.rows(), len(visits.seen)
-        lost = seen - visits.written(there)
-        failed = here.worker.json("/health")["outbox"]["failed"]
-        dropped = sum(here.worker.json("/health")["outbox"]["dropped"].values())
+        written = delivered(here, name, there, listener)
     return [
         Figure("of the rate kept meanwhile", 100 * during / alone, 90, "%", least=True, timed=True),
         Figure("waiting at its end", waiting, 1, least=True),
         Figure("writes go on after", resumed, resume_sec, "s", timed=True),
-        Figure("visits seen", seen, 3, least=True),
-        Figure("of them lost", lost, 0),
-        Figure("rows doubled", len(rows) - len({row[0] for row in rows}), 0),
-        Figure("actions failed or dropped", failed + dropped, 0),
+        *written,
     ]
+
+
+def delivered(here: Site, name: str, there: Databases, listener: Listener) -> list[Figure]:
+    """End the subscription, let the outbox drain, and hold what the client was told against what arrived."""
+    here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": name}})
+    here.client.collect(1)
+    here.until(lambda: here.depth() == 0, "the outbox to be empty", 120)
+    told, rows = Told.of(here.client.received), there.rows()
+    outbox = here.worker.json("/health")["outbox"]
+    time.sleep(0.5)  # for what was published last
+    return [
+        Figure("detections told", len(told.moments), 10, least=True),
+        Figure("records lost", len(missing(told.whole, there.written())), 0),
+        Figure("out of order", out_of_order(there.written()), 0),
+        Figure("rows doubled", len(rows) - len(set(rows)), 0),
+        Figure("images lost", len(missing(told.moments, there.images())), 0),
+        Figure("messages lost", unheard(told, listener), 0),
+        Figure("messages out of order", out_of_order(listener.heard), 0),
+        Figure("actions failed or dropped", outbox["failed"] + sum(outbox["dropped"].values()), 0),
+    ]
+
+
+def unheard(told: Told, listener: Listener) -> int:
+    """Messages that were not heard. Redis forgets them where nobody listens: those of the time in which
+    it was killed, which it took before the listener was back, do not count."""
+    lost = missing(told.moments, listener.heard)
+    return sum(not any(gone - 2 <= at / 1000 <= back for gone, back in listener.away) for _, at in lost)
 
 
 def redis_killed(folder: Path, length: Length) -> Sequence[Figure]:
@@ -153,15 +107,31 @@ def redis_killed(folder: Path, length: Length) -> Sequence[Figure]:
 
 
 def redis_hung(folder: Path, length: Length) -> Sequence[Figure]:
-    return outage(
+    gave_up: list[float] = []
+
+    def hang(there: Databases) -> None:
+        sink = RedisSink(there.redis.config, OutboxSettings())
+        sink.deliver(PUBLISH)
+        there.redis.pause()
+        # On the connection that is open, then on new ones.
+        for _ in range(3):
+            began = time.monotonic()
+            with suppress(TargetUnavailable):
+                sink.deliver(PUBLISH)
+                raise AssertionError("a stopped Redis took a message")
+            gave_up.append(time.monotonic() - began)
+            sink.close()
+
+    figures = outage(
         folder,
         length,
         "redis_save_image",
-        lambda there: there.redis.pause(),
+        hang,
         lambda there: there.redis.resume(),
         length.of(8, 30),
         5,
     )
+    return [Figure("a command gives up after", max(gave_up), 2, "s", timed=True), *figures]
 
 
 def postgresql_down(folder: Path, length: Length) -> Sequence[Figure]:
@@ -174,113 +144,6 @@ def postgresql_down(folder: Path, length: Length) -> Sequence[Figure]:
         length.of(8, 70),
         10,
     )
-
-
-def worker_killed(folder: Path, length: Length) -> Sequence[Figure]:
-    """The worker is killed while PostgreSQL is away, and started again."""
-    visits_seen: set[str] = set()
-    with databases(folder) as there, rtsp(folder, clip=CARS) as camera:
-        for round_ in range(length.times(1, 3)):
-            there.postgresql.kill()
-            with site(folder, SIWAT_TARGET_FPS="5") as here:
-                name = here.subscribe("cars", camera.url(), modelUrl=there.archive.as_uri())
-                here.told(name, True)
-                visits = Visits(here, first=1000 * round_ + 1)
-                visits.go_on(length.of(8, 20))
-                # What was told in the last moments may not be on the disk yet.
-                here.until(lambda here=here: here.worker.json("/health")["outbox"]["pending"] == 0, "disk")
-                os.kill(here.process.pid, signal.SIGKILL)
-                here.worker.process.child.wait(30)
-            there.postgresql.start()
-            with site(folder) as here:
-                here.until(lambda here=here: depth(here) == 0, "the outbox to be empty", 120)
-            visits_seen |= visits.seen
-        rows = there.rows()
-    whole = {row[0] for row in rows if row[1] and row[2]}
-    return [
-        Figure("visits seen", len(visits_seen), 1, least=True),
-        Figure("of them lost", len(visits_seen - whole), 0),
-        Figure("rows doubled", len(rows) - len({row[0] for row in rows}), 0),
-    ]
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk of `size` at `folder`. Needs root."""
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def disk_full(folder: Path, length: Length) -> Sequence[Figure]:
-    """The disk of the worker's data has no byte left, then it has."""
-    data = folder / "worker"
-    with (
-        databases(folder / "servers") as there,
-        rtsp(folder, clip=CARS) as camera,
-        small_disk(data, "24m") as disk,
-        site(folder, SIWAT_TARGET_FPS="5", SIWAT_LOGS__FILE="null") as here,
-    ):
-        name = here.subscribe("cars", camera.url(), modelUrl=there.archive.as_uri())
-        here.told(name, True)
-        here.until(lambda: here.analysed(name) > 5, "frames")
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as output:
-            try:
-                while output.write(bytes(65536)):
-                    pass
-            except OSError:
-                pass
-        said = here.until(lambda: here.worker.json("/health")["status"] == "degraded", "to be told")
-        rate = here.rate(name, length.of(5, 20))
-        alive = here.alive
-        filler.unlink()
-        well = here.until(lambda: here.worker.json("/health")["status"] == "ok", "to be well again")
-        half = [path for path in (disk / "models").rglob("*.mpta.*") if path.is_file()]
-    return [
-        Figure("told after", said, 30, "s", timed=True),
-        Figure("frames a second meanwhile", rate, 1, least=True),
-        Figure("well again after", well, 30, "s", timed=True),
-        Figure("half files", len(half), 0),
-        Figure("worker alive", alive, 1, least=True),
-    ]
-
-
-def download_cut(folder: Path, length: Length) -> Sequence[Figure]:
-    """A new version of an archive whose download breaks off at 1, 50 and 99 % of it."""
-    place = folder / "shelf"
-    place.mkdir()
-    rig.archive("cars", rig.without_actions, place)
-    whole = (place / "cars.mpta").read_bytes()
-    kept, installed = 0, 0
-    with (
-        shelf(place) as archives,
-        rtsp(folder, clip=CARS) as camera,
-        FaultProxy(archives.port) as proxy,
-        site(folder, SIWAT_RECONNECT_INTERVAL_SEC="0.5") as here,
-    ):
-        name = here.subscribe("cars", camera.url(), modelUrl=f"http://127.0.0.1:{proxy.port}/cars.mpta")
-        here.told(name, True)
-        models = folder / "worker" / "models" / "7"
-        before = sorted(path.name for path in models.iterdir())
-        for part in (1, 50, 99):
-            (place / f"new-{part}.mpta").write_bytes(whole + bytes(part))
-            proxy.faults.truncate_after = len(whole) * part // 100
-            analysed, url = here.analysed(name), f"http://127.0.0.1:{proxy.port}/new-{part}.mpta"
-            other = here.subscribe(f"new-{part}", camera.url("other"), modelUrl=url)
-            here.client.until_error("model_download_failed", timeout=60)
-            here.client.collect(2)
-            kept += here.analysed(name) > analysed
-            installed += sorted(path.name for path in models.iterdir()) != before
-            here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": other}})
-            proxy.none()
-    return [
-        Figure("times the old pipeline went on", kept, 3, least=True),
-        Figure("broken archives installed, or left half", installed, 0),
-    ]
 
 
 PROMISES = (
@@ -304,26 +167,5 @@ PROMISES = (
         "killed, started again",
         "first success ≤ 10 s after it is back; 0 accepted rows lost, 0 doubled, order kept per session",
         postgresql_down,
-    ),
-    Promise(
-        "worker-killed",
-        "worker killed (`-9`) mid-write",
-        "kill during an outage of PostgreSQL",
-        "the outbox is replayed, 0 lost, 0 rows doubled",
-        worker_killed,
-    ),
-    Promise(
-        "disk-full",
-        "disk full",
-        "a small tmpfs, filled",
-        "stays up, says `degraded`, no partial file is ever visible",
-        disk_full,
-    ),
-    Promise(
-        "download-cut",
-        "download cut at 1 / 50 / 99 %",
-        "proxy",
-        "the old pipeline goes on, nothing is installed",
-        download_cut,
     ),
 )

@@ -1,7 +1,7 @@
 """A worker with a cheap pipeline and a client, for faults to be done to."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from bench import rig
-from tests.acceptance.client import Client
+from tests.acceptance.client import Client, state_of
 from tests.acceptance.worker import WorkerProcess, worker
 
 DISPLAY = "display-1"
@@ -38,6 +38,18 @@ class Site:
         self.client.until_online(identifier, online, timeout=timeout)
         return time.monotonic() - began
 
+    def all_told(self, names: Sequence[str], online: bool, timeout: float = 240.0) -> list[float]:
+        """Seconds until a state report called each of the subscriptions online, or offline."""
+        began, told = time.monotonic(), dict[str, float]()
+        while missing := set(names) - told.keys():
+            left = timeout - (time.monotonic() - began)
+            assert left > 0, f"{missing}: not {'online' if online else 'offline'} within {timeout:.0f} s"
+            message = self.client.next(left)
+            for name in missing if message is not None else ():
+                if (state_of(message, name) or {}).get("online") is online:
+                    told[name] = time.monotonic() - began
+        return [told[name] for name in names]
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a series over its labels, or of those with the labels given."""
         lines = self.worker.get("/metrics")[1].decode().splitlines()
@@ -47,6 +59,15 @@ class Site:
 
     def analysed(self, identifier: str) -> float:
         return self.metric("siwat_frames_analysed_total", subscription=identifier)
+
+    def moments_of_more(self, before: Mapping[str, float], timeout: float = 60.0) -> dict[str, float]:
+        """When (`time.monotonic`) more frames of each subscription were analysed than `before`."""
+        began, found = time.monotonic(), dict[str, float]()
+        while missing := before.keys() - found.keys():
+            found |= {name: time.monotonic() for name in missing if self.analysed(name) > before[name]}
+            assert time.monotonic() - began < timeout, f"{missing}: no frame within {timeout:.0f} s"
+            self.client.collect(0.05)
+        return found
 
     def rate(self, identifier: str, seconds: float) -> float:
         """Frames a second that are analysed for a subscription, over so many seconds."""
@@ -62,9 +83,34 @@ class Site:
             self.client.collect(0.05)
         return time.monotonic() - began
 
+    def depth(self) -> int:
+        """Actions that wait on disk."""
+        return int(self.worker.json("/health")["outbox"]["depth"])
+
+    def done(self, action: str) -> float:
+        """Actions of a kind that were delivered."""
+        return self.metric("siwat_actions_total", action=action, outcome="done")
+
     @property
     def alive(self) -> bool:
         return self.worker.process.child.poll() is None
+
+
+class Visits:
+    """Sessions of the site's display, one after the other."""
+
+    def __init__(self, here: Site, first: int = 1) -> None:
+        self._here = here
+        self._number = first - 1
+
+    def go_on(self, seconds: float, each: float = 1.0) -> None:
+        """Begin a visit every `each` seconds for so long."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._number += 1
+            payload = {"displayIdentifier": DISPLAY, "sessionId": self._number}
+            self._here.client.send({"type": "setSessionId", "payload": payload})
+            self._here.client.collect(each)
 
 
 def archive() -> Path:

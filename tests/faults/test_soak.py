@@ -30,7 +30,7 @@ def test_a_short_soak(tmp_path: Path):
     found = soak(plan, tmp_path, tmp_path / "soak.png", threading.Event(), SIWAT_RUNTIME__PRECISION="exact")
     assert [str(figure) for figure in found if not figure.kept_here] == []
     played = [json.loads(line)["name"] for line in (tmp_path / "faults.jsonl").read_text().splitlines()]
-    assert sorted(played[:4]) == sorted(FEW)[: len(played)]
+    assert set(played) <= set(FEW)
     with (tmp_path / "samples.csv").open() as lines:
         samples = list(csv.DictReader(lines))
     assert len(samples) > 5
