@@ -11,9 +11,9 @@ from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
-import psutil
-
 from tests.faults.scene import CAMERAS, Scene, total
+
+RECONNECTS = "siwat_source_reconnects_total{"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Sampler:
         self._file = file
         self._began = began
         self._every_sec = every_sec
-        self._reconnects: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+        self._reconnects = 0.0
         self.samples: list[Sample] = []
         self.unanswered = 0
         """Times that the worker did not answer a request."""
@@ -76,7 +77,8 @@ class Sampler:
             while not self._ended.wait(self._every_sec):
                 try:
                     sample = self._sample()
-                except (urllib.error.URLError, OSError, psutil.Error):
+                except Exception:
+                    # Whatever it is, the next sample may be had again.
                     self.unanswered += 1
                     traceback.print_exc()
                     continue
@@ -125,11 +127,13 @@ class Sampler:
         return time.time() - captured.timestamp()
 
     def _reconnected(self, series: dict[str, float]) -> float:
-        """Reconnects so far, those of sources that have ended (and taken their series along) included."""
-        for name, value in series.items():
-            if name.startswith("siwat_source_reconnects_total{"):
-                self._reconnects[name] = value
-        return sum(self._reconnects.values())
+        """Reconnects so far, over sources that have ended since (their series begin anew) as well."""
+        now = {name: value for name, value in series.items() if name.startswith(RECONNECTS)}
+        for name, value in now.items():
+            before = self._last.get(name, 0.0)
+            self._reconnects += value - before if value >= before else value
+        self._last = now
+        return self._reconnects
 
 
 def column(samples: Sequence[Sample], name: str) -> list[float]:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from siwatsystem.actions.redis import RedisSink
-from siwatsystem.actions.store import StoredJob
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import TargetUnavailable
 from tests.cameras import rtsp
@@ -14,16 +15,8 @@ from tests.faults.promise import Figure, Length, Promise
 from tests.faults.records import CARS, Databases, Listener, Told, databases, missing, out_of_order
 from tests.faults.site import Site, Visits, site
 
-PUBLISH = StoredJob(
-    seq=1,
-    event="1",
-    subscription=None,
-    target="redis",
-    kind="redis_publish",
-    payload={"channel": "nobody", "message": "{}"},
-    expires_at=None,
-    attempts=0,
-)
+PUBLISH: Any = SimpleNamespace(kind="redis_publish", payload={"channel": "nobody", "message": "{}"})
+"""What a delivery reads of a message's job."""
 
 
 def outage(

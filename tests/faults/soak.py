@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Soak:
     stop: threading.Event
     outages: list[Outage] = field(default_factory=list)
     images: set[Moment] = field(default_factory=set)
+    unplayed: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def run(self) -> list[Figure]:
@@ -91,6 +93,7 @@ class Soak:
             closed=here.backend.closed,
             tracebacks=here.worker.process.log.read_text(errors="replace").count("Traceback"),
             failed_parts=sampler.samples[-1].failed_parts if sampler.samples else 0,
+            unplayed=self.unplayed,
         )
         return verdict.figures(sampler.samples, self.outages, (before, after), delivered, ran)
 
@@ -109,7 +112,9 @@ class Soak:
         """What the worker holds while only the cameras that stay are subscribed."""
         here = self.here
         with here.guest.resting():
-            until(lambda: here.worker.json("/health")["subscriptions"] == len(CAMERAS), 60)
+            ends = time.monotonic() + PATIENCE_SEC
+            while here.worker.json("/health")["subscriptions"] > len(CAMERAS) and time.monotonic() < ends:
+                time.sleep(0.2)
             time.sleep(self.plan.calm_sec)
             process = here.process
             return Held(process.num_threads(), process.num_fds(), len(process.children(recursive=True)))
@@ -117,19 +122,28 @@ class Soak:
     def _play(self, trouble: Trouble) -> None:
         """One fault, its end, and calm until the next one is due."""
         due = time.monotonic() + self.plan.every_sec
+        try:
+            outage = self._outage(trouble)
+        except Exception:
+            self.unplayed += 1
+            print(f"{trouble.name}: it could not be played", flush=True)
+            traceback.print_exc()
+        else:
+            self.outages.append(outage)
+            with (self.folder / "faults.jsonl").open("a") as output:
+                output.write(json.dumps(asdict(outage)) + "\n")
+            print(_told(outage), flush=True)
+        self.stop.wait(max(0.0, due - time.monotonic()))
+
+    def _outage(self, trouble: Trouble) -> Outage:
         began, before = time.monotonic(), self._analysed()
         with trouble.make(self.here):
             self.stop.wait(self.here.chance.uniform(*self.plan.fault_sec))
             kept = self._kept(trouble, before, time.monotonic() - began)
         ended = time.monotonic()
         outage = Outage(trouble.name, began - self.began, ended - began, self._recovered(), kept)
-        self.outages.append(outage)
-        with (self.folder / "faults.jsonl").open("a") as output:
-            output.write(json.dumps(asdict(outage)) + "\n")
-        print(_told(outage), flush=True)
-        if self.here.alive:
-            self.images |= self.here.there.images()
-        self.stop.wait(max(0.0, due - time.monotonic()))
+        self.images |= self.here.there.images()
+        return outage
 
     def _analysed(self) -> dict[str, float]:
         try:

@@ -18,7 +18,7 @@ FEW = ("Redis cut", "snapshots half", "PostgreSQL killed", "RTSP cut")
 SAMPLE = Sample(0, 500, 450, 400, 40, 60, 0, 0.1, 0.2, 0, 0, float("nan"), 0, 0, 0, 0, 0)
 HELD = Held(40, 60, 0)
 DELIVERED = Delivered(100, 0, 0, 0, 0, 0, 0, 0)
-RAN = Ran(True, 0, 0, 0, 0)
+RAN = Ran(True, 0, 0, 0, 0, 0)
 OUTAGE = Outage("Redis cut", 60, 20, 1.0, 1.0)
 
 

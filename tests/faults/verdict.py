@@ -95,6 +95,8 @@ class Ran:
     """Times that the connection of the backend that reads all was ended."""
     tracebacks: int
     failed_parts: float
+    unplayed: int
+    """Faults that could not be made or ended."""
 
 
 def figures(
@@ -116,6 +118,7 @@ def figures(
         Figure("more descriptors", after.descriptors - before.descriptors, 4),
         Figure("more children", after.children - before.children, 0),
         Figure("faults played", len(outages), 1, least=True),
+        Figure("faults that could not be played", ran.unplayed, 0),
         Figure(f"of them without frames of all cameras within {AGAIN_SEC:.0f} s", len(late), 0, timed=True),
         Figure("longest until then", longest, AGAIN_SEC, "s", timed=True),
         Figure(
