@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import demo, documents, mpta, run, serve
+from siwatsystem.commands import demo, documents, mpta, outbox, run, serve
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -23,6 +23,7 @@ def _serve() -> None:
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)
 app.command("docs")(documents.write)
 app.add_typer(mpta.app, name="mpta")
+app.add_typer(outbox.app, name="outbox")
 app.command("run")(run.run)
 
 

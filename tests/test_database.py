@@ -6,7 +6,7 @@ import time
 import pytest
 
 from siwatsystem.database import DatabaseManager
-from siwatsystem.errors import ActionFailed, TargetUnavailable
+from siwatsystem.errors import ActionFailed, TargetContended, TargetUnavailable
 from tests.servers import PostgresServer, postgresql_server, servers, until
 
 __all__ = ["postgresql_server", "servers"]
@@ -180,12 +180,18 @@ def test_a_hung_server_ends_a_call_in_time(database, postgresql_server):
     assert until(lambda: database.update_car_info("s", "Honda", None, None))
 
 
-def test_a_locked_table_is_an_outage_not_a_refusal(database, postgresql_server):
+def test_a_locked_table_is_contended_not_a_refusal(database, postgresql_server):
     assert database.create_car_frontal_info_table()
     other = DatabaseManager(postgresql_server.config)
     other._with_link(lambda link: link.execute("BEGIN; LOCK TABLE gas_station_1.car_frontal_info"))
-    with pytest.raises(TargetUnavailable):
+    with pytest.raises(TargetContended, match="statement timeout"):
         database.upsert("car_frontal_info", "session_id", "s", {"car_brand": "x"})
+    brisk = DatabaseManager(postgresql_server.config, lock_timeout=0.1)
+    with pytest.raises(TargetContended, match="lock timeout"):
+        brisk.upsert("car_frontal_info", "session_id", "s", {"car_brand": "x"})
+    # The connection is as good as before.
+    assert brisk.is_connected()
+    brisk.disconnect()
     other.disconnect()
     assert until(lambda: database.update_car_info("s", "x", None, None))
 
