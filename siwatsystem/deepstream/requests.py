@@ -1,0 +1,156 @@
+"""A request: a camera's files (or a stream) and how far each has come."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
+
+CameraType = Literal["videostream", "fileset", "file"]
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """One file. `frame` and `total` are what the app told last; they are not kept on disk."""
+
+    id: int
+    path: str
+    name: str = ""
+    output: str = ""
+    index: int = 0
+    state: FileState = FileState.WAITING
+    attempts: int = 0
+    """How often an app died of it or left it out."""
+    error: str | None = None
+    result: str | None = None
+    frames: int | None = None
+    detections: int | None = None
+    by: tuple[str, int] | None = None
+    """The app and slot that ended it."""
+    frame: int = 0
+    total: int | None = None
+    percent: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Every file is in exactly one of the states; `tally` counts them."""
+
+    id: str
+    camera_id: int
+    kind: CameraType
+    path: str
+    name: str
+    output_dir: str
+    created_at: float
+    order: float
+    """Its place among all that wait: lower is sooner."""
+    wanted_instance: str | None = None
+    wanted_stream: int | None = None
+    closed: bool = True
+    """No more files will be pushed."""
+    resume: bool = False
+    state: RequestState = RequestState.QUEUED
+    reason: str | None = None
+    stage: Stage = Stage.LINE
+    ending: RequestState | None = None
+    """What it will be once the app has let go of it: INTERRUPTED or FAILED."""
+    attempt: int = 0
+    """Counts the times that it was handed to an app."""
+    fruitless: int = 0
+    """How often in a row it came back without progress."""
+    instance_id: str | None = None
+    stream_id: int | None = None
+    """The slot it is in or waits for; None: whichever is free first."""
+    began_at: float | None = None
+    ended_at: float | None = None
+    files: dict[int, File] = field(default_factory=dict[int, File])
+    tally: Counter[FileState] = field(default_factory=Counter[FileState])
+    given: dict[int, None] = field(default_factory=dict[int, None])
+    """In the app's hands, in the order of the pushes."""
+    current: int | None = None
+    """The file that is being analysed."""
+    pushes: int = 0
+    end_told: bool = False
+    """The end mark was sent."""
+    restored: bool = False
+    """Read from the disk: which files the app was given is not known until it has told."""
+    _line: deque[int] = field(default_factory=deque[int])
+
+    @property
+    def unfinished(self) -> int:
+        tally = self.tally
+        return tally[FileState.WAITING] + tally[FileState.GIVEN] + tally[FileState.PROCESSING]
+
+    @property
+    def weight(self) -> int:
+        """What it adds to its slot's load."""
+        return self.unfinished + 1
+
+    @property
+    def run(self) -> str:
+        """The `request_id` that this attempt's messages to the app begin with."""
+        return f"run:{self.id}#{self.attempt}"
+
+    def is_own(self, request_id: object) -> bool:
+        """Whether a message that repeats `request_id` may be about this attempt: it names no other one."""
+        if not isinstance(request_id, str) or not request_id.startswith("run:"):
+            return True
+        return request_id == self.run or request_id.startswith(self.run + "/")
+
+    def names(self, request_id: object) -> bool:
+        """Whether it is surely about this attempt."""
+        return isinstance(request_id, str) and request_id.startswith("run:") and self.is_own(request_id)
+
+    def add(self, files: Iterable[File]) -> None:
+        """New files, after those that are there."""
+        for file in files:
+            file.index = len(self.files)
+            self.files[file.id] = file
+            self.tally[file.state] += 1
+            if file.state is FileState.WAITING:
+                self._line.append(file.id)
+
+    def move(self, file: File, state: FileState) -> None:
+        """The one place where a file changes its state."""
+        self.tally[file.state] -= 1
+        self.tally[state] += 1
+        file.state = state
+        if state in (FileState.GIVEN, FileState.PROCESSING):
+            self.given[file.id] = None
+        else:
+            self.given.pop(file.id, None)
+        if state is FileState.PROCESSING:
+            self.current = file.id
+        elif self.current == file.id:
+            self.current = None
+
+    def take(self, most: int) -> list[File]:
+        """The next files for the app, in order; they are given to it now."""
+        taken: list[File] = []
+        while self._line and len(taken) < most:
+            file = self.files[self._line.popleft()]
+            if file.state is FileState.WAITING:
+                self.move(file, FileState.GIVEN)
+                taken.append(file)
+        return taken
+
+    def begin(self, file: File) -> None:
+        """It is the one that is analysed now; a slot has no second."""
+        if self.current == file.id:
+            return
+        if self.current is not None:
+            self.move(self.files[self.current], FileState.GIVEN)
+        self.move(file, FileState.PROCESSING)
+
+    def put_back(self, file_ids: Iterable[int]) -> None:
+        """Files that were given wait again, before all that wait, in their old order."""
+        back = sorted((self.files[file_id] for file_id in file_ids), key=lambda file: file.index)
+        for file in back:
+            self.move(file, FileState.WAITING)
+        self._line.extendleft(file.id for file in reversed(back))
+
+    def unfinished_files(self) -> list[File]:
+        """In order; looks at every file."""
+        return [file for file in self.files.values() if file.state not in FINISHED]

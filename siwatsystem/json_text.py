@@ -1,0 +1,42 @@
+"""JSON text from strangers: read within bounds of nesting."""
+
+from typing import Any
+
+import orjson
+
+from siwatsystem.errors import InvalidJson, TooDeep
+
+MAX_BRACKETS = 64 * 1024
+"""Of one text. Nothing that is kept has so many, and reading more would hold up other clients."""
+
+
+def loads(text: str, max_depth: int = 32) -> object:
+    """The value. Raises InvalidJson, or TooDeep where it nests deeper than `max_depth` or is too branched."""
+    brackets = text.count("[") + text.count("{")
+    if brackets > MAX_BRACKETS:
+        raise TooDeep(f"nested deeper than {max_depth}, or more than {MAX_BRACKETS} arrays and objects")
+    try:
+        value: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        # The parser has a limit of its own, far above ours.
+        if "depth limit" in str(error):
+            raise TooDeep(f"nested deeper than {max_depth}") from None
+        raise InvalidJson(f"not JSON: {error}") from None
+    if brackets > max_depth and _deeper(value, max_depth):
+        raise TooDeep(f"nested deeper than {max_depth}")
+    return value
+
+
+def _deeper(value: object, most: int) -> bool:
+    """Whether arrays and objects nest deeper than `most`; looked at level by level, so that none recurses."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,311 @@
+"""Anything may happen in any order: no file is lost, none is counted twice, all end once it is quiet."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from siwatsystem.deepstream.apps import Spec
+from siwatsystem.deepstream.events import (
+    Cancel,
+    CleanUp,
+    ConnectionLost,
+    Exited,
+    FileGiven,
+    Interrupt,
+    Launch,
+    LaunchFailed,
+    Push,
+    Reorder,
+    Start,
+    Terminate,
+    TimePassed,
+)
+from siwatsystem.deepstream.states import LIVE, Stage
+from siwatsystem.deepstream.to_server import (
+    AnalysisComplete,
+    AnalysisInterrupted,
+    AnalysisStarted,
+    AppTerminated,
+    FileDone,
+    MetricsResponse,
+    ProcessingStarted,
+    PushAck,
+)
+from tests.deepstream.world import SimApp, World
+
+NAMES = ["a", "b", "c"]
+CONFIG = "/configs/cars.txt"
+cameras = st.integers(1, 3)
+names = st.sampled_from(NAMES)
+streams = st.integers(0, 2)
+
+
+class ControlMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.commands = 0
+        self.sent: list[Any] = []
+
+    def command(self, order: Any, **fields: Any) -> Any:
+        self.commands += 1
+        command = order(request_id=f"c{self.commands}", **fields)
+        self.sent.append(command)
+        return self.order(command)
+
+    def order(self, command: Any) -> Any:
+        if isinstance(command, Cancel):
+            self.world.cancelled.add(command.target)
+        if isinstance(command, Interrupt):
+            self.world.cancelled.update(request.id for request in self.world.control.requests())
+        self.world.reordered = isinstance(command, Reorder)
+        answers = self.world.handle(command)
+        self.world.reordered = False
+        assert len(answers) == (0 if isinstance(command, Launch) and not answers else 1)
+        return answers[0] if answers else None
+
+    def pick(self, apps: list[SimApp], number: int) -> SimApp | None:
+        return apps[number % len(apps)] if apps else None
+
+    def connected(self) -> list[SimApp]:
+        return [app for app in self.world.apps if app.connection is not None]
+
+    # --- clients ------------------------------------------------------------------------------
+
+    @rule(name=names, count=st.sampled_from([1, 2, None]))
+    def launch(self, name: str, count: int | None) -> None:
+        self.command(Launch, spec=Spec(CONFIG, count), instance_id=name)
+
+    @rule(
+        camera=cameras,
+        count=st.integers(1, 5),
+        name=st.none() | names,
+        stream=st.none() | st.integers(0, 1),
+        closed=st.booleans(),
+    )
+    def start(self, camera: int, count: int, name: str | None, stream: int | None, closed: bool) -> None:
+        files = tuple(FileGiven(number, f"/v/{number}") for number in range(count))
+        self.command(
+            Start,
+            camera_id=camera,
+            kind="fileset",
+            path="/v",
+            files=files,
+            instance_id=name,
+            stream_id=stream,
+            closed=closed,
+        )
+
+    @rule(camera=cameras)
+    def watch(self, camera: int) -> None:
+        self.command(Start, camera_id=camera, kind="videostream", path="rtsp://x")
+
+    @rule(number=st.integers(0, 50), first=st.integers(0, 8), end=st.booleans())
+    def push(self, number: int, first: int, end: bool) -> None:
+        requests = self.world.control.requests()
+        if requests:
+            target = requests[number % len(requests)]
+            self.command(Push, target=target.id, files=(FileGiven(first, "/v/p"),), end=end)
+
+    @rule(number=st.integers(0, 50), position=st.integers(1, 4))
+    def reorder(self, number: int, position: int) -> None:
+        requests = [r for r in self.world.control.requests() if r.stage is Stage.LINE]
+        if requests:
+            target = requests[number % len(requests)]
+            line = self.world.control.position(target)
+            answer = self.command(Reorder, target=target.id, position=position)
+            assert answer.status == 200
+            assert line is not None
+            assert answer.body["position"] <= position
+
+    @rule(number=st.integers(0, 50))
+    def cancel(self, number: int) -> None:
+        requests = self.world.control.requests()
+        if requests:
+            self.command(Cancel, target=requests[number % len(requests)].id)
+
+    @rule(name=names, stream=streams, camera=cameras)
+    def interrupt(self, name: str, stream: int, camera: int) -> None:
+        self.command(Interrupt, instance_id=name, stream_id=stream, camera_id=camera)
+
+    @rule(name=names)
+    def terminate(self, name: str) -> None:
+        self.command(Terminate, instance_id=name)
+
+    @rule()
+    def clean_up(self) -> None:
+        self.command(CleanUp)
+
+    @precondition(lambda self: self.sent)
+    @rule(back=st.integers(1, 6))
+    def repeat(self, back: int) -> None:
+        """A command that is sent again changes nothing while its answer is remembered."""
+        command = self.sent[-min(back, len(self.sent))]
+        known = self.world.store["answer"].get(command.request_id)
+        before = self.world.control.export()
+        answer = self.order(command)
+        if known is not None:
+            assert (answer.status, answer.body) == (known["status"], known["body"])
+            assert self.world.control.export() == before
+
+    # --- the launcher and the network ---------------------------------------------------------
+
+    @precondition(lambda self: self.world.launches)
+    @rule(echo=st.booleans())
+    def launched(self, echo: bool) -> None:
+        self.world.finish_launch(echo=echo)
+
+    @precondition(lambda self: self.world.launches)
+    @rule()
+    def launch_failed(self) -> None:
+        launch = self.world.launches.pop(0)
+        self.world.handle(LaunchFailed(launch.instance_id, launch.run, "no such program"))
+
+    @rule(number=st.integers(0, 5))
+    def connect(self, number: int) -> None:
+        app = self.pick([app for app in self.world.apps if app.connection is None], number)
+        if app is not None:
+            self.world.connect(app)
+
+    @rule(number=st.integers(0, 5), lost=st.integers(0, 3))
+    def lose(self, number: int, lost: int) -> None:
+        app = self.pick(self.connected(), number)
+        if app is not None:
+            self.world.lose(app, lost)
+
+    @rule(number=st.integers(0, 5), code=st.sampled_from([0, 1, -9]))
+    def die(self, number: int, code: int) -> None:
+        app = self.pick(self.world.apps, number)
+        if app is not None:
+            self.world.die(app, code)
+
+    @rule()
+    def restart_server(self) -> None:
+        self.world.restart_server()
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 3.0, 6.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+        self.world.handle(TimePassed())
+
+    @rule(name=names, run=st.integers(0, 4), connection=st.integers(0, 40))
+    def old_news(self, name: str, run: int, connection: int) -> None:
+        """Of processes and connections that are long gone."""
+        if all((app.instance_id, app.run) != (name, run) for app in self.world.apps):
+            launches = [(launch.instance_id, launch.run) for launch in self.world.launches]
+            if (name, run) not in launches:
+                self.world.handle(Exited(name, run, 1))
+        if all(app.connection != connection for app in self.world.apps):
+            self.world.handle(ConnectionLost(connection))
+
+    # --- apps ---------------------------------------------------------------------------------
+
+    @rule(number=st.integers(0, 5))
+    def app_reads(self, number: int) -> None:
+        app = self.pick([app for app in self.world.apps if app.inbox], number)
+        while app is not None and app.inbox:
+            app.read()
+
+    @rule(number=st.integers(0, 5), stream=streams, steps=st.integers(1, 4), fails=st.booleans())
+    def app_works(self, number: int, stream: int, steps: int, fails: bool) -> None:
+        app = self.pick(self.world.apps, number)
+        for _ in range(steps):
+            if app is not None and stream < app.streams:
+                app.work(stream, fails=fails)
+
+    @rule(number=st.integers(0, 5), most=st.integers(1, 6))
+    def app_speaks(self, number: int, most: int) -> None:
+        app = self.pick([app for app in self.connected() if app.out], number)
+        for _ in range(most):
+            if app is not None and app.out and app.connection is not None:
+                self.world.say(app, app.out.popleft())
+
+    @rule(number=st.integers(0, 5))
+    def app_tells_progress(self, number: int) -> None:
+        app = self.pick(self.connected(), number)
+        if app is not None:
+            app.say(app.status())
+
+    @rule(number=st.integers(0, 5), back=st.integers(1, 12))
+    def app_says_again(self, number: int, back: int) -> None:
+        app = self.pick([app for app in self.connected() if app.said], number)
+        if app is not None:
+            self.world.say(app, app.said[-min(back, len(app.said))])
+
+    @rule(
+        number=st.integers(0, 5),
+        kind=st.sampled_from(
+            [
+                AnalysisStarted,
+                PushAck,
+                ProcessingStarted,
+                FileDone,
+                AnalysisComplete,
+                AnalysisInterrupted,
+                AppTerminated,
+                MetricsResponse,
+            ]
+        ),
+        stream=streams,
+        camera=cameras,
+        file=st.integers(0, 6),
+        status=st.sampled_from(["ok", "error", "queued"]),
+    )
+    def app_says_anything(
+        self, number: int, kind: Any, stream: int, camera: int, file: int, status: str
+    ) -> None:
+        app = self.pick(self.connected(), number)
+        if app is None:
+            return
+        fields = {"stream_id": stream, "camera_id": camera, "file_id": file, "status": status}
+        if kind is MetricsResponse:
+            fields = {"cpu_percent": 1.0, "ram_mb": 2.0}
+        self.world.say(app, kind(**{key: value for key, value in fields.items() if key in kind.model_fields}))
+
+    # ------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """It becomes quiet: everything that nobody ended comes to its end, and nothing is left over."""
+        world = self.world
+        for request in world.control.requests():
+            if request.stage is not Stage.OVER and request.kind == "videostream":
+                self.command(Cancel, target=request.id)
+            elif request.stage is not Stage.OVER and not request.closed and request.ending is None:
+                self.command(Push, target=request.id, end=True)
+        wanted = {r.wanted_instance for r in world.control.requests() if r.stage is not Stage.OVER}
+        for name in sorted(name for name in wanted | {"a"} if name):
+            self._bring_up(name)
+        world.settle()
+        for request in world.control.requests():
+            assert not request.unfinished
+
+    def _bring_up(self, name: str) -> None:
+        """An operator who wants it to run."""
+        for _ in range(300):
+            app = self.world.control.app(name)
+            if app is None or app.state not in LIVE:
+                self.command(Launch, spec=Spec(CONFIG, 2), instance_id=name)
+                return
+            if app.state != "stopping":
+                return
+            if not self.world._settle_once():
+                due = self.world.control.next_due()
+                assert due is not None
+                self.world.now = max(self.world.now, due)
+                self.world.handle(TimePassed())
+        raise AssertionError(f"{name} does not end")
+
+
+ControlMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestControl = ControlMachine.TestCase
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_at_length() -> None:
+    run_state_machine_as_test(
+        ControlMachine, settings=settings(max_examples=1500, stateful_step_count=80, deadline=None)
+    )
