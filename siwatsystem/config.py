@@ -121,7 +121,12 @@ class RuntimeSettings(Section):
     export_timeout_sec: Seconds = 300.0
     """Deadline of one export, which runs in a process of its own."""
     export_memory_mb: Annotated[int, Field(ge=512)] = 8192
-    """Memory limit of that process."""
+    """Memory limit of that process, and of a model's trial."""
+    trial: bool = True
+    """Whether a model is first loaded in a process of its own, so that a file which crashes a runtime, hangs
+    or fills the memory does not take the worker with it. Once per model, runtime and its version."""
+    trial_timeout_sec: Seconds = 120.0
+    """Deadline of one trial."""
     engine_timeout_sec: Seconds = 1800.0
     """Deadline of building one TensorRT engine, likewise in a process of its own; meanwhile torch serves."""
     export_cache_mb: Annotated[int, Field(ge=1)] = 4096

@@ -4,14 +4,16 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import InvalidSetting, ModelInvalid
 from siwatsystem.runtime.backend import Backend, Precision
 from siwatsystem.runtime.devices import has_bf16, has_tensorrt, use_cuda
-from siwatsystem.runtime.encoder import Encoder, NotAnEncoder, input_of
+from siwatsystem.runtime.encoder import Encoder, NotAnEncoder
+from siwatsystem.runtime.loaders import RuntimeName, open_encoder, open_model
 from siwatsystem.runtime.metadata import Metadata
+from siwatsystem.runtime.trial import Trial
 
 if TYPE_CHECKING:
     from siwatsystem.runtime import export_cache
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-RuntimeName = Literal["torch", "openvino", "onnx", "tensorrt"]
 
 _SERVED_BY: dict[str, tuple[RuntimeName, ...]] = {
     ".pt": ("openvino", "torch", "tensorrt"),
@@ -50,17 +50,11 @@ def load(
     logger.debug("loading %s with %s, %s", path.name, name, precision)
     if precision == "fast" and not supports_fast(settings, path):
         raise ModelInvalid(f"{path.name}: no faster precision than exact with {name} on this machine")
-    if name == "torch":
-        from siwatsystem.runtime.torch import TorchBackend
-
-        return TorchBackend(path, settings, precision)
-    if name == "onnx":
-        from siwatsystem.runtime.onnx import OnnxBackend
-
-        return OnnxBackend(path, settings, precision)
-    if name == "tensorrt":
-        return _load_tensorrt(path, settings, precision, cache_dir, stop)
-    return _load_openvino(path, settings, precision, cache_dir, stop)
+    if path.suffix.lower() == ".pt" and (name == "openvino" or (name == "tensorrt" and precision == "fast")):
+        return _load_export(path, settings, precision, cache_dir, name, stop)
+    # Of weights TensorRT serves nothing but *fast*.
+    name = "torch" if name == "tensorrt" and path.suffix.lower() == ".pt" else name
+    return _load_tried(Trial(name, path, settings, precision), cache_dir, stop)
 
 
 def load_encoder(
@@ -84,15 +78,20 @@ def load_encoder(
         raise ModelInvalid(f"{path.name}: no faster precision than exact with {name} on this machine")
     if name == "tensorrt" and path.suffix.lower() == ".engine":
         raise ModelInvalid(f"{path.name}: an engine gives no features; name its weights or an .onnx instead")
-    if name in ("torch", "tensorrt"):
-        from siwatsystem.runtime.torch_encoder import TorchEncoder
 
-        return TorchEncoder(path, settings, precision)
-    if name == "onnx":
-        from siwatsystem.runtime.onnx_encoder import OnnxEncoder
+    def tried(trial: Trial) -> Encoder:
+        trial.pass_or_raise(cache_dir, stop)
+        return open_encoder(trial.runtime, trial.file, settings, precision)
 
-        return OnnxEncoder(path, settings, precision)
-    return _openvino_encoder(path, settings, precision, cache_dir, stop)
+    if name == "openvino" and path.suffix.lower() == ".pt":
+        return _of_export(
+            path,
+            settings,
+            cache_dir,
+            stop,
+            lambda model, _: tried(Trial("openvino", model, settings, precision, encoder=True)),
+        )
+    return tried(Trial("torch" if name == "tensorrt" else name, path, settings, precision, encoder=True))
 
 
 def choose(path: Path, settings: RuntimeSettings) -> RuntimeName:
@@ -145,70 +144,36 @@ def supports_fast(settings: RuntimeSettings, path: Path | None = None) -> bool:
     return name == "openvino" and has_bf16()
 
 
-def _load_tensorrt(
+def _load_tried(
+    trial: Trial, cache_dir: Path, stop: threading.Event | None, metadata: Metadata | None = None
+) -> Backend:
+    trial.pass_or_raise(cache_dir, stop)
+    return open_model(trial.runtime, trial.file, trial.settings, trial.precision, metadata)
+
+
+def _load_export(
     path: Path,
     settings: RuntimeSettings,
     precision: Precision,
     cache_dir: Path,
+    name: RuntimeName,
     stop: threading.Event | None,
 ) -> Backend:
+    """What OpenVINO or TensorRT made of weights; torch's own where TensorRT could not."""
     from siwatsystem.runtime import export_cache
-    from siwatsystem.runtime.tensorrt import TensorRTBackend
-    from siwatsystem.runtime.torch import TorchBackend
 
-    if path.suffix.lower() != ".pt":
-        return TensorRTBackend(path, settings, precision)
-    if precision == "exact":
-        return TorchBackend(path, settings, precision)
+    def made(model: Path, metadata: Metadata) -> Backend:
+        return _load_tried(Trial(name, model, settings, precision), cache_dir, stop, metadata)
 
-    def made(engine: Path, metadata: Metadata) -> Backend:
-        return TensorRTBackend(engine, settings, precision, metadata)
-
+    if name == "openvino":
+        return _of_export(path, settings, cache_dir, stop, made)
     try:
         return _of_export(path, settings, cache_dir, stop, made, export_cache.TENSORRT)
     except ModelInvalid as error:
         if stop is not None and stop.is_set():
             raise
         logger.warning("%s: no TensorRT engine (%s); torch serves it", path.name, error)
-    return TorchBackend(path, settings, precision)
-
-
-def _load_openvino(
-    path: Path,
-    settings: RuntimeSettings,
-    precision: Precision,
-    cache_dir: Path,
-    stop: threading.Event | None,
-) -> Backend:
-    from siwatsystem.runtime import openvino, openvino_files
-
-    def made(model: Path, metadata: Metadata) -> Backend:
-        return openvino.OpenVINOBackend(model, metadata, settings, precision)
-
-    if path.suffix.lower() != ".pt":
-        return made(*openvino_files.find(path))
-    return _of_export(path, settings, cache_dir, stop, made)
-
-
-def _openvino_encoder(
-    path: Path,
-    settings: RuntimeSettings,
-    precision: Precision,
-    cache_dir: Path,
-    stop: threading.Event | None,
-) -> Encoder:
-    from siwatsystem.runtime import onnx_encoder, openvino_encoder, openvino_files
-
-    def made(model: Path, metadata: Metadata) -> Encoder:
-        taken = input_of(metadata, path.name)
-        return openvino_encoder.OpenVINOEncoder(model, taken, settings, precision, cut=True)
-
-    if path.suffix.lower() == ".onnx":
-        taken, classifies = onnx_encoder.recipe(path)
-        return openvino_encoder.OpenVINOEncoder(path, taken, settings, precision, cut=classifies)
-    if path.suffix.lower() != ".pt":
-        return made(*openvino_files.find(path))
-    return _of_export(path, settings, cache_dir, stop, made)
+    return _load_tried(Trial("torch", path, settings, precision), cache_dir, stop)
 
 
 def _of_export(
@@ -229,6 +194,8 @@ def _of_export(
     except NotAnEncoder:
         raise
     except ModelInvalid as error:
+        if stop is not None and stop.is_set():
+            raise
         logger.warning("the kept export of %s is damaged (%s): exporting it anew", weights.name, error)
     export_cache.discard(model)
     return made(*export_cache.exported(weights, settings, cache_dir, stop, kind))

@@ -59,11 +59,21 @@ def has_tensorrt() -> bool:
 
 
 @functools.cache
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the first processor calls itself; empty where it does not."""
+    return _of_processor("model name", cpuinfo)
+
+
+@functools.cache
 def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor computes in bf16."""
+    return not _BF16_FLAGS.isdisjoint(_of_processor("flags", cpuinfo).split())
+
+
+def _of_processor(key: str, cpuinfo: Path) -> str:
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return not _BF16_FLAGS.isdisjoint(line.split())
+        return ""
+    line = next((line for line in text.splitlines() if line.startswith(key)), "")
+    return line.partition(":")[2].strip()

@@ -40,7 +40,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         text = stream.read(length) if 0 < length <= _MAX_HEADER else b""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise ModelInvalid(f"{path.name}: no engine that ultralytics' exporter wrote")

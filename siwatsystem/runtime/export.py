@@ -5,70 +5,50 @@ weights come from others and an exporter may take any amount of time and memory.
 is in `result.json` of its folder.
 """
 
-import contextlib
-import ctypes
 import json
-import os
-import resource
 import shutil
-import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
+from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelError
+from siwatsystem.runtime.confine import confine, say
+from siwatsystem.runtime.engine_header import ENGINE
 from siwatsystem.runtime.silence import silence
-
-RESULT = "result.json"
-UNLIMITED = 0
-_CLONE_NEWNET = 0x40000000
-_PR_SET_PDEATHSIG = 1
-_NETWORK_EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"}
+from siwatsystem.runtime.trial_run import OverMemory, try_out
 
 
 def main(arguments: list[str]) -> int:
     """`arguments`: weights (.pt), an empty folder for the model, megabytes of memory allowed (or 0),
-    and the kind of model: `openvino` or `tensorrt`."""
+    the kind of model (`openvino` or `tensorrt`), and the runtime's settings as JSON."""
     weights, folder, memory_mb = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    settings = RuntimeSettings(**json.loads(arguments[4]))
     confine(memory_mb)
     try:
-        if arguments[3] == "tensorrt":
-            from siwatsystem.runtime.engine_build import export_engine
-
-            export_engine(weights, folder)
-        else:
-            export(weights, folder)
+        _export(weights, folder, arguments[3], settings)
     except ModelError as error:
-        return _say(folder, {"code": error.code, "message": error.message})
+        return say(folder, {"code": error.code, "message": error.message})
     except FileNotFoundError as error:
-        return _say(folder, {"code": "model_invalid", "message": str(error)})
-    except MemoryError:
-        return _say(folder, {"code": "model_invalid", "message": f"it needs more than {memory_mb} MB"})
-    return _say(folder, {})
+        return say(folder, {"code": "model_invalid", "message": str(error)})
+    except (MemoryError, OverMemory):
+        message = f"{weights.name}: it needs more than {settings.export_memory_mb} MB to be exported"
+        return say(folder, {"code": "fatal", "message": message})
+    return say(folder, {})
 
 
-def confine(memory_mb: int) -> None:
-    """Give this process its limits: memory, no core files, no network, gone with its parent.
+def _export(weights: Path, folder: Path, kind: str, settings: RuntimeSettings) -> None:
+    """Export, and try what was made: whoever loads it need not start a process for that."""
+    if kind == "tensorrt":
+        from siwatsystem.runtime.engine_build import export_engine
 
-    With `UNLIMITED` whoever started it has to watch its memory.
-    """
-    if memory_mb != UNLIMITED:
-        limit = memory_mb * 1024 * 1024
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(10)
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A network namespace of its own needs a privilege that a container often lacks; the hook
-    # below then still stops whatever goes through Python.
-    libc.unshare(_CLONE_NEWNET)
-    sys.addaudithook(_refuse_network)
-
-
-def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _NETWORK_EVENTS:
-        raise PermissionError(f"{event}: an export has no network")
+        export_engine(weights, folder)
+        if settings.trial:
+            try_out("tensorrt", folder / ENGINE, settings, "fast", encoder=False)
+        return
+    export(weights, folder)
+    if settings.trial:
+        try_out("openvino", folder / "model.xml", settings, "exact", encoder=False)
 
 
 def export(weights: Path, folder: Path) -> None:
@@ -96,12 +76,6 @@ def export(weights: Path, folder: Path) -> None:
     xml.rename(folder / "model.xml")
     xml.with_suffix(".bin").rename(folder / "model.bin")
     (folder / "metadata.json").write_text(metadata.to_json(), encoding="utf-8")
-
-
-def _say(folder: Path, result: dict[str, str]) -> int:
-    with contextlib.suppress(OSError):
-        (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
-    return 1 if result else 0
 
 
 if __name__ == "__main__":

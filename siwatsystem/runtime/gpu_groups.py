@@ -4,10 +4,10 @@ On a GPU the network is done before one thread has prepared the next batch, so p
 on several threads (OpenCV and Pillow let others run meanwhile).
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from siwatsystem.cores import usable_cores
 from siwatsystem.detections import Prediction
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Picture
@@ -54,4 +54,4 @@ class SideBySide:
 
 def threads_for_gpu() -> int:
     """How many threads prepare pictures for one model on a GPU."""
-    return min(MOST_THREADS, max(1, (os.cpu_count() or 1) // 2))
+    return min(MOST_THREADS, max(1, usable_cores() // 2))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from siwatsystem.config import RuntimeSettings
+from siwatsystem.cores import cores_under_quota
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid, ModelRefused
 from siwatsystem.frames import Image
@@ -157,7 +158,7 @@ def session(model: str | bytes, name: str, settings: RuntimeSettings) -> Any:
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
+    options.intra_op_num_threads = settings.threads or cores_under_quota()
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
     if use_cuda(settings) and "CUDAExecutionProvider" in onnxruntime.get_available_providers():

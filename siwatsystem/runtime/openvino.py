@@ -1,8 +1,9 @@
 """OpenVINO on a CPU: IR models exported from weights, folders as exported, ONNX files on demand.
 
 The network takes the padded picture as it is (8 bits, BGR, height × width × channels); colour order
-and scaling are part of the graph. Networks of any input size are compiled anew for the first few
-sizes that come (a compiled size is up to 1.6 times as fast as an open one), and once for all others.
+and scaling are part of the graph. Networks of any input size are compiled anew for a few sizes (a
+compiled size is up to 1.6 times as fast as an open one), and once for all others. A size that nobody
+has needed for a while gives its place to the next that comes.
 
 Each is compiled for one call on all cores, and, when several calls are first under way at a time, for
 as many calls on fewer cores each (see `underway`).
@@ -10,12 +11,14 @@ as many calls on fewer cores each (see `underway`).
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from siwatsystem.config import RuntimeSettings
+from siwatsystem.cores import cores_under_quota, usable_cores
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
@@ -25,11 +28,14 @@ from siwatsystem.runtime.metadata import Described, Metadata, Triple
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 from siwatsystem.runtime.task import task_of
-from siwatsystem.runtime.underway import Underway, cores_of_process, share_for, shares
+from siwatsystem.runtime.underway import Underway, share_for, shares
 
 log = logging.getLogger(__name__)
 
 MAX_COMPILED_SIZES = 4
+UNUSED_SEC = 60.0
+"""After so long without a call a size gives its place to another. Sooner, and sizes that take turns would
+be compiled again and again."""
 _ANY_SIZE = (-1, -1)
 _USUAL_PICTURE = 1080, 1920
 _DIVIDE_SEC = 10.0
@@ -39,6 +45,9 @@ _Key = tuple[tuple[int, int], int]
 
 UNDERWAY = Underway()
 """Calls of all models: they share one processor."""
+
+LOAD_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+"""What OpenVINO's errors become in Python while it loads a network."""
 
 
 class OpenVINOBackend(Described):
@@ -59,13 +68,15 @@ class OpenVINOBackend(Described):
         self.file = model
         self._core = openvino.Core()
         self._config = configuration(settings, precision)
-        cores = settings.threads or cores_of_process()
+        cores = settings.threads or usable_cores()
         # At least two, so that one prepares and reads its picture while the other computes.
         self.concurrency = max(2, cores)
         self._shares = shares(cores)
         self._task = task_of(metadata)
         self._lock = threading.Lock()
         self._compiled: dict[_Key, Any] = {}
+        self._used: dict[tuple[int, int], float] = {}
+        """When a compiled size was last asked for."""
         self._first: dict[_Key, Future[None]] = {}
         """Compilations that were waited for, of sizes that nothing served."""
         self._compiling: set[_Key] = set()
@@ -102,14 +113,21 @@ class OpenVINOBackend(Described):
                 return self._task.finish(request.infer(tensor), box, picture.min_confidence)
             finally:
                 with self._lock:
-                    self._idle.setdefault(key, []).append(request)
+                    # Meanwhile it may have given its place to another size, or all may have been closed.
+                    if key in self._compiled:
+                        self._idle.setdefault(key, []).append(request)
 
     def _request(self, size: tuple[int, ...], streams: int) -> tuple[_Key, "_Request"]:
         """An idle request of a network compiled for pictures of `size`, if possible with `streams`."""
-        key = self._known(size, streams)
-        with self._lock:
-            idle = self._idle.get(key)
-            return key, idle.pop() if idle else _Request(self._compiled[key], key[0] != _ANY_SIZE)
+        while True:
+            key = self._known(size, streams)
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError(f"{self.file.name} is closed")
+                if idle := self._idle.get(key):
+                    return key, idle.pop()
+                if key in self._compiled:
+                    return key, _Request(self._compiled[key], key[0] != _ANY_SIZE)
 
     def _known(self, size: tuple[int, ...], streams: int) -> _Key:
         """A network for pictures of `size` that is compiled. Who asks for a size that nothing serves yet
@@ -140,9 +158,28 @@ class OpenVINOBackend(Described):
     def _wanted(self, size: tuple[int, int], streams: int) -> tuple[_Key, _Key | None]:
         """What should serve pictures of `size`, and what could meanwhile; called with the lock held."""
         sizes = {known for known, _ in (*self._compiled, *self._first)} - {_ANY_SIZE}
-        wanted = _ANY_SIZE if size not in sizes and len(sizes) >= MAX_COMPILED_SIZES else size
+        full = size not in sizes and len(sizes) >= MAX_COMPILED_SIZES
+        wanted = _ANY_SIZE if full and not self._give_up_unused(sizes) else size
+        self._used[wanted] = time.monotonic()
         other = next((known for known in self._compiled if known[0] == wanted), None)
         return (wanted, streams), other
+
+    def _give_up_unused(self, sizes: set[tuple[int, int]]) -> bool:
+        """Make room for a size, if one of `sizes` was not used for long; called with the lock held.
+
+        Calls under way keep what they use.
+        """
+        ready = sizes - {size for (size, _), first in self._first.items() if not first.done()}
+        oldest = min(ready, key=lambda size: self._used.get(size, 0.0), default=None)
+        if oldest is None or time.monotonic() - self._used.get(oldest, 0.0) < UNUSED_SEC:
+            return False
+        for kept in (self._compiled, self._first, self._idle):
+            for key in [key for key in kept if key[0] == oldest]:
+                del kept[key]
+        self._compiling = {key for key in self._compiling if key[0] != oldest}
+        del self._used[oldest]
+        log.debug("%s: the size %s is given up", self.file.name, oldest)
+        return True
 
     def _begin_dividing(self, key: _Key) -> None:
         """Have `key` compiled beside what there is; called with the lock held."""
@@ -156,11 +193,12 @@ class OpenVINOBackend(Described):
             log.warning("%s stays undivided for now: %s", self.file.name, error)
             self._compiling.discard(key)
             return
-        self._dividing.append(thread)
+        self._dividing = [*(one for one in self._dividing if one.is_alive()), thread]
 
     def _keep(self, key: _Key, compiled: Any) -> None:
         with self._lock:
-            if not self._closed:
+            # A size may have been given up while it was compiled for more streams.
+            if not self._closed and key[0] in self._used:
                 self._compiled[key] = compiled
 
     def _divide(self, key: _Key) -> None:
@@ -189,7 +227,7 @@ class OpenVINOBackend(Described):
             model.reshape([1, 3, *size])
             model = with_preparation(model, self.metadata.mean, self.metadata.std)
             return self._core.compile_model(model, "CPU", {**self._config, **stream_options(streams)})
-        except RuntimeError as error:
+        except LOAD_ERRORS as error:
             raise ModelInvalid(f"{self.file.name}: OpenVINO cannot load it ({reason(error)})") from None
 
 
@@ -213,7 +251,7 @@ class _Request:
         return output
 
 
-def reason(error: RuntimeError) -> str:
+def reason(error: Exception) -> str:
     """The line of OpenVINO's long error that says what is wrong."""
     return str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
 
@@ -224,8 +262,8 @@ def configuration(settings: RuntimeSettings, precision: Precision) -> dict[str, 
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32" if precision == "exact" else "bf16",
     }
-    if settings.threads:
-        config["INFERENCE_NUM_THREADS"] = settings.threads
+    if threads := settings.threads or cores_under_quota():
+        config["INFERENCE_NUM_THREADS"] = threads
     return config
 
 

@@ -10,7 +10,14 @@ from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.encoder import EncoderInput, NotAnEncoder
-from siwatsystem.runtime.openvino import configuration, reason, sides_of, stream_options, with_preparation
+from siwatsystem.runtime.openvino import (
+    LOAD_ERRORS,
+    configuration,
+    reason,
+    sides_of,
+    stream_options,
+    with_preparation,
+)
 from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.runtime.silence import silence
 
@@ -53,7 +60,7 @@ class OpenVINOEncoder:
             compiled = core.compile_model(
                 prepared, "CPU", {**configuration(settings, precision), **stream_options(1)}
             )
-        except RuntimeError as error:
+        except LOAD_ERRORS as error:
             raise ModelInvalid(f"{model.name}: OpenVINO cannot load it ({reason(error)})") from None
         self._request: Any = compiled.create_infer_request()
 

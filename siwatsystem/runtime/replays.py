@@ -2,8 +2,8 @@
 
 A network of some hundred small kernels is limited by the processor that starts them, one after the
 other from Python; a recorded call starts them all at once. A recording holds for one picture size
-and one batch size, so batches are filled up to the next of `BATCHES`. What cannot be recorded, or
-comes too seldom, is computed as it is: slower, with the same result.
+and one batch size, so batches are filled up to the next of `BATCHES`. What cannot be recorded (now, or
+ever), or comes too seldom, is computed as it is: slower, with the same result.
 
 `torch.compile` would fuse kernels beside that, but it takes minutes per size and a C compiler on the
 machine, which an image for production does not have.
@@ -96,13 +96,15 @@ class Replays:
         return stack
 
     def __call__(self, pictures: Sequence[Image]) -> Outputs:
-        """The outputs for pictures of one size (H × W × 3, 8 bits), at most the greatest of `BATCHES`.
-
-        Raises RuntimeError where the device fails.
+        """The outputs for pictures of one size (H × W × 3, 8 bits); more than the greatest of `BATCHES`
+        are not recorded. Raises RuntimeError where the device fails.
         """
         count = len(pictures)
         height, width = pictures[0].shape[:2]
-        recording = self._recorded((_batch_for(count), (height, width)))
+        recording = None
+        # An engine may have been built for one size of batch, greater than any that is recorded.
+        if count <= BATCHES[-1]:
+            recording = self._recorded((_batch_for(count), (height, width)))
         if recording is None:
             return self._compute(self._uploaded(pictures))
         self._upload(pictures, recording.pictures[:count])
@@ -115,7 +117,7 @@ class Replays:
             for batch in BATCHES:
                 key = (batch, size)
                 self._seen[key] = RECORDED_AT
-                if self._recorded(key) is None:
+                if self._recorded(key, wait=True) is None:
                     self._compute(self._noise(key))
             self._synchronise()
 
@@ -132,17 +134,18 @@ class Replays:
         """How many sizes and batches are recorded."""
         return len(self._recordings)
 
-    def _recorded(self, key: tuple[int, Size]) -> Recording | None:
+    def _recorded(self, key: tuple[int, Size], wait: bool = False) -> Recording | None:
+        """What is recorded, or is recorded now; `wait` also for others who record or load an engine."""
         found = self._recordings.get(key)
         if found is not None or self._recorder is None or len(self._recordings) >= MOST_RECORDINGS:
             return found
         self._seen[key] += 1
-        if self._seen[key] < RECORDED_AT:
+        # Frames must not wait for another model's engine, which takes seconds to load: later, then.
+        if self._seen[key] < RECORDED_AT or not undisturbed.acquire(blocking=wait):
             return None
         del self._seen[key]
         try:
-            with undisturbed:
-                recording = self._recorder(self._compute, self._noise(key))
+            recording = self._recorder(self._compute, self._noise(key))
         except RuntimeError as error:
             # Out of memory, or something in the network that waits for the processor.
             self._failures += 1
@@ -151,6 +154,8 @@ class Replays:
                 logger.warning("%s is not replayed from CUDA graphs: %s", self._name, reason[0][:200])
                 self._recorder = None
             return None
+        finally:
+            undisturbed.release()
         self._recordings[key] = recording
         return recording
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from siwatsystem.config import RuntimeSettings
+from siwatsystem.cores import cores_under_quota
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.frames import Image
@@ -36,8 +37,9 @@ class TorchNetwork(Described):
             raise ModelInvalid("torch computes in half precision on a GPU only")
         if cuda and not torch.cuda.is_available():
             raise ModelInvalid("there is an NVIDIA GPU, but this torch cannot use it")
-        if settings.threads and not cuda:
-            torch.set_num_threads(settings.threads)
+        threads = settings.threads or cores_under_quota()
+        if threads and not cuda:
+            torch.set_num_threads(threads)
         # Named precision: without this convolutions of float32 are computed in TF32 on a GPU.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -4,7 +4,6 @@ A call that has all cores has its answer soonest. But cores that work on one pic
 other for a quarter to a third of their time, so the more calls there are the fewer cores each has.
 """
 
-import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,11 +29,6 @@ class Underway:
         finally:
             with self._lock:
                 self._count -= 1
-
-
-def cores_of_process() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def shares(cores: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from siwatsystem.runtime import auto
 from siwatsystem.runtime.onnx import read_metadata
 from tests.nets import Nets
 
-SETTINGS = RuntimeSettings(device="cpu")
+SETTINGS = RuntimeSettings(device="cpu", trial=False)
 
 
 def changed(

@@ -1,0 +1,50 @@
+"""The limits of a process that opens what others made; called by that process, first of all.
+
+What it has to say is in `result.json` of its folder: nothing, or the error that ended it.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULT = "result.json"
+UNLIMITED = 0
+_CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+_NETWORK_EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"}
+
+
+def confine(memory_mb: int, niceness: int = 10) -> None:
+    """Give this process its limits: memory, no core files, no network, gone with its parent.
+
+    With `UNLIMITED` whoever started it has to watch its memory.
+    """
+    if memory_mb != UNLIMITED:
+        limit = memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(niceness)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # A network namespace of its own needs a privilege that a container often lacks; the hook
+    # below then still stops whatever goes through Python.
+    libc.unshare(_CLONE_NEWNET)
+    sys.addaudithook(_refuse_network)
+
+
+def say(folder: Path, result: dict[str, str]) -> int:
+    """Leave `result` for whoever started this process; gives the status to end with."""
+    with contextlib.suppress(OSError):
+        (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+    return 1 if result else 0
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in _NETWORK_EVENTS:
+        raise PermissionError(f"{event}: an export has no network")
