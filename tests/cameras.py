@@ -161,9 +161,9 @@ Serve = Callable[[socket.socket], None]
 
 
 @contextmanager
-def misbehaving(serve: Serve) -> Iterator[int]:
+def misbehaving(serve: Serve, host: str = "127.0.0.1") -> Iterator[int]:
     """A TCP server whose connections `serve` treats, in a thread each; gives its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     threads: list[threading.Thread] = []
     open_ones: list[socket.socket] = []
 

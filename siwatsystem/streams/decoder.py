@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import av
@@ -39,14 +39,23 @@ _GIVEN_UP = 0.9
 _PROBE = {"probesize": "1000000", "analyzeduration": "1000000"}
 
 
-def open_container(source: object, opening: Opening, options: dict[str, str], **more: object) -> "Decoder":
-    """Open what FFmpeg can open (an address, a path, an object with `read`). Raises StreamError."""
+def open_container(
+    source: object,
+    opening: Opening,
+    options: dict[str, str],
+    leaves: Callable[[], bool] | None = None,
+    **more: object,
+) -> "Decoder":
+    """Open what FFmpeg can open (an address, a path, an object with `read`). Raises StreamError.
+
+    `leaves` is asked meanwhile whether to give up (see `interruptible`).
+    """
     settings = opening.settings
     seconds = settings.connect_timeout_sec + settings.read_timeout_sec
     late = f"the camera did not describe its stream within {seconds:g} s"
     began = time.monotonic()
     try:
-        with opening.cutoff.limit(seconds, late), interruptible(opening.cutoff):
+        with opening.cutoff.limit(seconds, late), interruptible(opening.cutoff, leaves):
             more = {"metadata_errors": METADATA_ERRORS, **more}
             container = av.open(source, options={**_PROBE, **options}, timeout=(seconds, seconds), **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except av.error.FFmpegError as error:

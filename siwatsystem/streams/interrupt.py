@@ -28,30 +28,37 @@ class _Clock:
         self.monotonic: Callable[[], float] = time.monotonic
         self._lock = threading.Lock()
         self._cutoffs: dict[int, Cutoff] = {}
+        self._leaves: dict[int, Callable[[], bool]] = {}
         self._ahead = 0.0
 
-    def begin(self, cutoff: Cutoff) -> None:
+    def begin(self, cutoff: Cutoff, leaves: Callable[[], bool] | None) -> None:
         """From now on this thread's calls end when `cutoff` is cut and `look` was called then."""
         with self._lock:
             self._cutoffs[threading.get_ident()] = cutoff
+            if leaves is not None:
+                self._leaves[threading.get_ident()] = leaves
+        if leaves is not None:
+            self.look()
 
     def end(self) -> None:
         """This thread's calls end no more."""
         with self._lock:
             cutoff = self._cutoffs.pop(threading.get_ident())
-        if cutoff.reason is not None:
+            leaves = self._leaves.pop(threading.get_ident(), None)
+        if cutoff.reason is not None or leaves is not None:
             self.look()
 
     def look(self) -> None:
-        """Some cutoff was cut, or one that was is gone."""
+        """Some cutoff was cut, or somebody is to be asked, or that is over."""
         with self._lock:
-            cut = any(cutoff.reason is not None for cutoff in self._cutoffs.values())
+            cut = self._leaves or any(cutoff.reason is not None for cutoff in self._cutoffs.values())
             self.monotonic = self._ahead_where_cut if cut else time.monotonic
 
     def _ahead_where_cut(self) -> float:
         now = time.monotonic()
         cutoff = self._cutoffs.get(threading.get_ident())
-        if cutoff is None or cutoff.reason is None:
+        leaves = self._leaves.get(threading.get_ident())
+        if (cutoff is None or cutoff.reason is None) and (leaves is None or not leaves()):
             return now
         # Further ahead at each look: the start of a call is read from this clock, too.
         self._ahead += _FAR_SEC
@@ -65,14 +72,15 @@ _clock = _Clock()
 
 
 @contextmanager
-def interruptible(cutoff: Cutoff) -> Generator[None]:
-    """While in the block, FFmpeg calls of this thread end when `cutoff` is cut.
+def interruptible(cutoff: Cutoff, leaves: Callable[[], bool] | None = None) -> Generator[None]:
+    """While in the block, FFmpeg calls of this thread end when `cutoff` is cut, or `leaves`, asked whenever
+    FFmpeg is about to wait, read or write, says so.
 
     Only containers opened with a time-out look at the clock. Somebody has to `check` the cutoff for its
     deadline to be kept: the pool's watchdog does.
     """
     av.container.core.time = _clock  # pyright: ignore[reportAttributeAccessIssue]
-    _clock.begin(cutoff)
+    _clock.begin(cutoff, leaves)
     detach = cutoff.attach(_clock.look)
     try:
         yield

@@ -12,7 +12,12 @@ from siwatsystem.streams.cutoff import Cutoff
 
 
 def resolve(host: str, settings: StreamSettings, cutoff: Cutoff) -> str:
-    """The address to connect to; every address of the name is checked, not only that one.
+    """The address to connect to; see `resolve_all`."""
+    return resolve_all(host, settings, cutoff)[0]
+
+
+def resolve_all(host: str, settings: StreamSettings, cutoff: Cutoff) -> list[str]:
+    """The addresses of a name, each of which may be connected to: one that may not refuses them all.
 
     Raises StreamUnreachable when the name has none, StreamRefused when one may not be opened.
     """
@@ -20,7 +25,7 @@ def resolve(host: str, settings: StreamSettings, cutoff: Cutoff) -> str:
     found = [str(literal)] if literal else _look_up(host, settings.connect_timeout_sec, cutoff)
     for ip in found:
         check_ip(ip_address(ip), settings)
-    return found[0]
+    return found
 
 
 def _look_up(host: str, timeout: float, cutoff: Cutoff) -> list[str]:

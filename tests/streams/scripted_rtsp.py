@@ -36,6 +36,8 @@ class Scripted:
     play: Play = silent
     sdp: str = SDP
     instead: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    unless: str = "\0"
+    """What a request holds that is answered by the book all the same."""
     asked: list[str] = field(default_factory=list[str])
     """Every request."""
 
@@ -54,7 +56,7 @@ class Scripted:
         self.asked.append(request)
         method = request.split(" ", 1)[0]
         number = request.partition("CSeq: ")[2].partition("\r\n")[0]
-        if method in self.instead:
+        if method in self.instead and self.unless not in request:
             connection.sendall(self.instead[method].replace(b"{cseq}", number.encode()))
             return False
         more: list[str] = ["Session: 12345678"]
