@@ -117,7 +117,9 @@ def redirected(address: Address, ip: str, settings: StreamSettings, cutoff: Cuto
     lines = head.decode("latin-1").split("\r\n")
     fields = {name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
     if not lines[0].startswith("RTSP/1.0 3") or not fields.get("location"):
-        raise StreamUnreachable("the camera redirects after the login; subscribe the address it redirects to")
+        raise StreamUnreachable(
+            "the camera redirects only now and then; subscribe the address it redirects to"
+        )
     found = parse_address(fields["location"], settings)
     if found.scheme not in ("rtsp", "rtsps"):
         raise StreamRefused(f"the camera redirects to a {found.scheme} address")
