@@ -240,26 +240,16 @@ def test_an_openvino_model_reads_no_weights_but_those_beside_it(tmp_path: Path):
         openvino_files.find(folder)
 
 
-FILE = (
-    '<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]><net name="{name}" version="11"><layers/></net>'
-)
+FILE = '<!ENTITY x SYSTEM "file:///etc/passwd">'
 LAUGHS = '<!ENTITY a "ha">' + "".join(
     f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9)
 )
 
 
 @pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        (FILE, "&x;"),
-        (
-            f'<!DOCTYPE net [<!ENTITY a "ha">{LAUGHS}]><net name="{{name}}" version="11"><layers/></net>',
-            "&j;",
-        ),
-    ],
-    ids=["a file", "a billion laughs"],
+    ("entities", "name"), [(FILE, "&x;"), (LAUGHS, "&j;")], ids=["a file", "a billion laughs"]
 )
-def test_an_openvino_model_cannot_name_files_or_grow(text: str, name: str, tmp_path: Path):
+def test_an_openvino_model_cannot_name_files_or_grow(entities: str, name: str, tmp_path: Path):
     """Its reader knows no entities; one that did would show the file, or take all memory."""
     from siwatsystem.runtime.silence import silence
 
