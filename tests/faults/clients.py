@@ -19,7 +19,7 @@ from tests.acceptance.client import Client
 from tests.cameras import rtsp
 from tests.faults.promise import Figure, Length, Promise
 from tests.faults.records import CARS, Told, databases, missing
-from tests.faults.site import Site, Visits, archive, site
+from tests.faults.site import Site, Visits, archive, own_mb, site
 from tests.faults.stuck import StuckClient
 
 UNKNOWN = {"type": "unsubscribe", "payload": {"subscriptionIdentifier": "nobody;nowhere"}}
@@ -43,10 +43,6 @@ def p99(values: Sequence[float]) -> float:
     return values[min(len(values) - 1, int(0.99 * len(values)))]
 
 
-def memory_mb(process: psutil.Process) -> float:
-    return process.memory_full_info().uss / 1e6
-
-
 def stops_reading(folder: Path, length: Length) -> Sequence[Figure]:
     """A client with forty displays on a camera reads nothing any more; another one goes on."""
     with rtsp(folder) as camera, site(folder, SIWAT_TARGET_FPS="10") as here:
@@ -59,12 +55,12 @@ def stops_reading(folder: Path, length: Length) -> Sequence[Figure]:
             here.client.collect(3)
             before = answers(here.client, seconds)
             reading.join()
-            memory, during = memory_mb(here.process), list[float]()
+            memory, during = own_mb(here.process), list[float]()
             other = threading.Thread(target=lambda: during.extend(answers(here.client, 8)))
             other.start()
             cut, most = stuck.wait_cut(30)
             other.join()
-        grown = memory_mb(here.process) - memory
+        grown = own_mb(here.process) - memory
     return [
         Figure("cut after", cut, 6, "s", timed=True),
         Figure("held by the kernel for it", most / 1000, 256, "kB"),
@@ -115,8 +111,8 @@ def flooding(url: str, per_sec: int, counted: dict[str, int]) -> Iterator[None]:
 
 def _drain(socket: object, counted: dict[str, int]) -> None:
     with suppress(ConnectionClosed, OSError):
-        for _ in socket:  # type: ignore[attr-defined]
-            counted["answered"] += 1
+        for text in socket:  # type: ignore[attr-defined]
+            counted["answered"] += json.loads(text)["type"] == "error"
 
 
 def floods(folder: Path, length: Length) -> Sequence[Figure]:
@@ -124,14 +120,21 @@ def floods(folder: Path, length: Length) -> Sequence[Figure]:
     counted = {"sent": 0, "closed": 0, "answered": 0}
     with site(folder) as here:
         answers(here.client, 2)
-        memory = memory_mb(here.process)
+        memory = own_mb(here.process)
         with flooding(f"ws://127.0.0.1:{here.worker.port}/", 1000, counted):
             during = answers(here.client, length.of(10, 60))
-        grown = memory_mb(here.process) - memory
+        grown = own_mb(here.process) - memory
         alive = here.alive
     return [
         Figure("bad messages sent", counted["sent"], 500, least=True),
-        Figure("of them answered", counted["answered"], 100, least=True),
+        Figure(
+            "of them answered with an error",
+            100 * counted["answered"] / counted["sent"],
+            90,
+            "%",
+            least=True,
+            timed=True,
+        ),
         Figure("times closed", counted["closed"], 1, least=True),
         Figure("p99 of another client's answers", p99(during), 250, "ms", timed=True),
         Figure("memory grows by", grown, 20, "MB"),
@@ -151,7 +154,7 @@ def comes_and_goes(folder: Path, length: Length) -> Sequence[Figure]:
         here.until(lambda: here.worker.json("/health")["subscriptions"] == 1, "subscriptions to end")
         here.client.collect(8)
         process = here.process
-        return memory_mb(process), process.num_threads(), process.num_fds(), len(process.children())
+        return own_mb(process), process.num_threads(), process.num_fds(), len(process.children())
 
     with rtsp(folder) as camera, site(folder) as here:
         here.told(here.subscribe("stays", camera.url()), True)

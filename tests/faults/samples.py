@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.faults.scene import CAMERAS, Scene, total
+from tests.faults.site import own_mb
 
 RECONNECTS = "siwat_source_reconnects_total{"
 
@@ -25,7 +26,9 @@ class Sample:
     rss_mb: float
     pss_mb: float
     uss_mb: float
-    """What would be free without the process."""
+    """What would be free without the process; mapped files count while nobody else maps them."""
+    own_mb: float
+    """What it has allocated (anonymous and swapped pages), whoever else runs the same libraries."""
     threads: int
     descriptors: int
     children: int
@@ -100,6 +103,7 @@ class Sampler:
             rss_mb=memory.rss / 1e6,
             pss_mb=memory.pss / 1e6,
             uss_mb=memory.uss / 1e6,
+            own_mb=own_mb(process),
             threads=process.num_threads(),
             descriptors=process.num_fds(),
             children=len(process.children(recursive=True)),

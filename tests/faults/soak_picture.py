@@ -29,6 +29,7 @@ ROWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("actions waiting", {"waiting": "outbox"}),
     ("detections received, reconnects", {"detections": "detections", "reconnects": "reconnects"}),
 )
+MEMORY = {"rss_mb": "RSS", "pss_mb": "PSS", "uss_mb": "USS", "own_mb": "allocated"}
 
 
 def draw(samples: Sequence[Sample], outages: Sequence[Outage], target: Path) -> None:
@@ -64,21 +65,19 @@ def draw(samples: Sequence[Sample], outages: Sequence[Outage], target: Path) -> 
 
 def _memory(axis: Any, samples: Sequence[Sample]) -> None:
     hours = [sample.at_sec / 3600 for sample in samples]
-    for (name, label), colour in zip(
-        (("rss_mb", "RSS"), ("pss_mb", "PSS"), ("uss_mb", "USS")), COLOURS, strict=False
-    ):
+    for (name, label), colour in zip(MEMORY.items(), COLOURS, strict=True):
         axis.plot(hours, column(samples, name), color=colour, linewidth=0.9, label=label)
     grown = slope(samples)
     inside = [sample for sample in samples if sample.at_sec >= grown.from_sec]
     if inside:
         begin, end = grown.from_sec / 3600, grown.to_sec / 3600
         # The line goes through the medians, as the slope is one.
-        middle = statistics.median(column(inside, "uss_mb"))
+        middle = statistics.median(column(inside, "own_mb"))
         rise = grown.mb_per_hour * (end - begin) / 2
         label = f"{grown.mb_per_hour:+.2f} MB/h, {grown.where}"
         axis.plot([begin, end], [middle - rise, middle + rise], color="#dc2626", ls="--", label=label)
     axis.set_title("memory of the worker, MB")
-    axis.legend(loc="lower right", ncols=4)
+    axis.legend(loc="lower right", ncols=5)
 
 
 def _faults(axis: Any, outages: Sequence[Outage]) -> None:

@@ -15,7 +15,7 @@ from tests.faults.troubles import TROUBLES
 from tests.faults.verdict import Delivered, Held, Outage, Ran, figures, slope
 
 FEW = ("Redis cut", "snapshots half", "PostgreSQL killed", "RTSP cut")
-SAMPLE = Sample(0, 500, 450, 400, 40, 60, 0, 0.1, 0.2, 0, 0, float("nan"), 0, 0, 0, 0, 0)
+SAMPLE = Sample(0, 500, 450, 420, 400, 40, 60, 0, 0.1, 0.2, 0, 0, float("nan"), 0, 0, 0, 0, 0)
 HELD = Held(40, 60, 0)
 DELIVERED = Delivered(100, 0, 0, 0, 0, 0, 0, 0)
 RAN = Ran(True, 0, 0, 0, 0, 0)
@@ -42,7 +42,7 @@ def growing(mb_per_hour: float, hours: float) -> list[Sample]:
     """A sample a minute; the first hour fills caches."""
     minutes = range(int(hours * 60))
     return [
-        replace(SAMPLE, at_sec=60 * n, uss_mb=400 + min(n, 60) + mb_per_hour * n / 60 + 30 * (n % 9 == 0))
+        replace(SAMPLE, at_sec=60 * n, own_mb=400 + min(n, 60) + mb_per_hour * n / 60 + 30 * (n % 9 == 0))
         for n in minutes
     ]
 

@@ -50,13 +50,13 @@ class Slope:
 
 
 def slope(samples: Sequence[Sample]) -> Slope:
-    """Of the private memory (USS): after the first hour, of a soak below two hours in its second half."""
+    """Of what it has allocated: after the first hour, of a soak below two hours in its second half."""
     end = samples[-1].at_sec if samples else 0.0
     begin = HOUR_SEC if end >= 2 * HOUR_SEC else end / 2
     minutes: dict[int, list[float]] = {}
     for sample in samples:
         if sample.at_sec >= begin:
-            minutes.setdefault(int(sample.at_sec // 60), []).append(sample.uss_mb)
+            minutes.setdefault(int(sample.at_sec // 60), []).append(sample.own_mb)
     points = [(minute / 60, statistics.median(values)) for minute, values in minutes.items()]
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2)]
     return Slope(statistics.median(slopes) if slopes else 0.0, begin, end)
