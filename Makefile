@@ -7,7 +7,7 @@ REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,12 @@ format: setup
 # Every promise of docs/reliability.md at its full length, and the table there (about half an hour).
 faults: setup system
 	$(BIN)/python -m tests.faults
+
+# Everything that reads what strangers send: so many inputs for each parser, then the protocol's state machine
+# and the HTTP routes at length (an hour and more of one core).
+INPUTS ?= 100000
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 # Hours of random faults, one a minute, and the picture and verdict there: `make soak MINUTES=480`.
 MINUTES ?= 120

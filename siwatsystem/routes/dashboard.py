@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from siwatsystem.routes.access import worker_of
 from siwatsystem.routes.browsers import policy_of
+from siwatsystem.routes.refusals import GUARDED
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.worker import Worker
 
-router = APIRouter(tags=["dashboard"])
+router = APIRouter(tags=["dashboard"], responses=GUARDED)
 
 PAGE = Path(__file__).parent.parent / "dashboard" / "index.html"
 HEADERS = {

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 
 from siwatsystem import __version__
 from siwatsystem.asyncapi import document
+from siwatsystem.routes.refusals import GUARDED
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], responses=GUARDED)
 
 
 @router.get("/asyncapi.json")

@@ -15,19 +15,20 @@ from siwatsystem.loops import AnalysisLoop, Member
 from siwatsystem.overlay import draw
 from siwatsystem.reports import wire_time
 from siwatsystem.routes.access import worker_of
+from siwatsystem.routes.refusals import GUARDED, refusal
 from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)
 
-router = APIRouter(tags=["images"])
+router = APIRouter(tags=["images"], responses=GUARDED)
 
 BOUNDARY = "frame"
 MJPEG = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 PREFIX, SUFFIX = "/camera/", "/image"
 STREAM_INTERVAL_SEC = 0.1
 """Between two frames of an MJPEG stream."""
-NOT_FOUND = {"description": "No such subscription, or no frame yet"}
-FAILED = {"description": "The frame could not be encoded"}
+NOT_FOUND = refusal("No such subscription, or no frame yet")
+FAILED = refusal("The frame could not be encoded")
 
 
 @router.get(
