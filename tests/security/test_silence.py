@@ -97,5 +97,5 @@ def test_onnx_runtime_reaches_nobody(
     settings = {"SIWAT_RUNTIME__BACKEND": "onnx", "SIWAT_MODELS__ALLOW_FILE": "true"}
     with worker(tmp_path / "data", **settings) as running:
         analyse(running, station.camera(0), model.as_uri(), seen=False)
-    assert watching.calls(folder) > 1
+    assert watching.calls(folder) > 0
     assert watching.reached(folder) == []
