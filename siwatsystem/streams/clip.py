@@ -254,6 +254,8 @@ def _stream(container: InputContainer) -> VideoStream:
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
+    if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise StreamUnreachable(f"{container.name}: is encoded in a way that nothing here decodes")
     return stream
 
 

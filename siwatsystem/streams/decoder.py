@@ -36,6 +36,7 @@ _MOST_FAILURES = 5
 _IN_WORDS = {"all": "every frame", "keyframes": "keyframes alone"}
 _GIVEN_UP = 0.9
 """Part of the time-out after which a read that still gave something was given up by FFmpeg."""
+_NO_TEXT = "what the camera answers names something in no text that can be read"
 _PROBE = {"probesize": "1000000", "analyzeduration": "1000000"}
 
 
@@ -63,6 +64,8 @@ def open_container(
             # FFmpeg calls an answer that did not come in time invalid data.
             raise StreamUnreachable("the camera does not answer in time") from None
         raise stream_error(error, opening.cutoff) from None
+    except UnicodeError:
+        raise StreamUnreachable(_NO_TEXT) from None
     assert isinstance(container, InputContainer)
     try:
         return Decoder(container, opening)
@@ -86,6 +89,8 @@ class Decoder:
             if other is not self.stream:
                 other.discard = Discard.all
         software = self.stream.codec_context
+        if software is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise StreamUnreachable("what the camera sends is encoded in a way that nothing here decodes")
         # Frame threads would add a frame of delay each; slices add none.
         self.stream.thread_type = "SLICE"
         software.thread_count = 2
@@ -150,6 +155,8 @@ class Decoder:
             raise StreamLost("the stream has ended") from None
         except av.error.FFmpegError as error:
             raise stream_error(error, self._cutoff) from None
+        except UnicodeError:
+            raise StreamUnreachable(_NO_TEXT) from None
         captured_at, monotonic = time.time(), time.monotonic()
         self.skipped_to = None
         if monotonic - began > _GIVEN_UP * self._timeout:
