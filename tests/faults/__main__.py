@@ -40,6 +40,7 @@ def main(
     """Measure and write."""
     measured: dict[str, list[str]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     broken: list[str] = []
+    started = time.monotonic()
     for promise in PROMISES:
         if only and promise.name not in only:
             continue
@@ -50,6 +51,7 @@ def main(
         told = [f"{figure}{'' if figure.kept else ' **broken**'}" for figure in figures] or [failure]
         print(f"{promise.name}: {'; '.join(told)} ({time.monotonic() - began:.0f} s)", flush=True)
         measured[promise.name] = told
+    print(f"all of it took {(time.monotonic() - started) / 60:.0f} min")
     if not short:
         KEPT.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         page.write("faults", page.promises_table(PROMISES, measured))

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import rig
 from tests.acceptance.archives import shelf
 from tests.cameras import rtsp
-from tests.faults.promise import Figure, Length, Promise
+from tests.faults.promise import Figure, Length, Promise, Unplayable
 from tests.faults.proxy import FaultProxy
 from tests.faults.records import CARS, Told, databases, missing, out_of_order
 from tests.faults.site import Visits, site
@@ -49,11 +49,14 @@ def worker_killed(folder: Path, length: Length) -> Sequence[Figure]:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk of `size` at `folder`. Needs root, or `sudo` without a password."""
+    """A disk of `size` at `folder`. Raises Unplayable where this user may mount none, even by `sudo`."""
     folder.mkdir(parents=True)
     by = [] if os.geteuid() == 0 else ["sudo", "-n"]
     options = f"size={size},uid={os.geteuid()},mode=755"
-    subprocess.run([*by, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    try:
+        subprocess.run([*by, "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Unplayable(f"a disk of its own cannot be mounted: {error}") from None
     try:
         yield folder
     finally:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class Unplayable(Exception):
+    """A fault that cannot be made on this machine: the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measured number held against what is promised: at most (or at least) `limit`."""

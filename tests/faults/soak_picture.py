@@ -27,7 +27,8 @@ ROWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("threads, descriptors, children", {name: name for name in ("threads", "descriptors", "children")}),
     ("age of the newest frame, s", {"rtsp_age_sec": "RTSP", "http_age_sec": "snapshots"}),
     ("actions waiting", {"waiting": "outbox"}),
-    ("detections received, reconnects", {"detections": "detections", "reconnects": "reconnects"}),
+    ("detections received", {"detections": "detections"}),
+    ("reconnects of cameras", {"reconnects": "reconnects"}),
 )
 MEMORY = {"rss_mb": "RSS", "pss_mb": "PSS", "uss_mb": "USS", "own_mb": "allocated"}
 
@@ -42,9 +43,9 @@ def draw(samples: Sequence[Sample], outages: Sequence[Outage], target: Path) -> 
     partial = target.with_name(f".{target.stem}.part.png")
     target.parent.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
-        figure = Figure(figsize=(13, 14), layout="constrained")
+        figure = Figure(figsize=(13, 15), layout="constrained")
         FigureCanvasAgg(figure)
-        heights = [3, *[1.4] * len(ROWS), 3.6]
+        heights = [3, *[1.2] * len(ROWS), 4]
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         _memory(axes[0], samples)
         hours = [sample.at_sec / 3600 for sample in samples]

@@ -56,6 +56,8 @@ def _through(proxy: str, **values: Any) -> Make:
     @contextmanager
     def make(here: Scene) -> Iterator[None]:
         here.proxies[proxy].faults = Faults(seed=here.chance.randrange(1 << 30), **values)
+        if values.get("refuse"):
+            here.proxies[proxy].cut()  # else what is connected would stay so
         try:
             yield
         finally:
@@ -199,6 +201,7 @@ TROUBLES = (
     *(Trouble(f"snapshots {way}", _snapshots(way), "http") for way in WAYS if way != "well"),
     Trouble("snapshots black hole", _through("http", black_hole=True), "http"),
     Trouble("snapshots cut", _cut("http"), "http"),
+    Trouble("snapshots refused", _through("http", refuse=True), "http"),
     Trouble("Redis killed", _server(lambda here: here.there.redis, "kill"), "redis"),
     Trouble("Redis stopped", _server(lambda here: here.there.redis, "pause"), "redis"),
     Trouble("Redis black hole", _through("redis", black_hole=True), "redis"),
