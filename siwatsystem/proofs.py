@@ -34,8 +34,9 @@ class Proofs:
         """How the archive of that digest went on what `pipeline` runs on; None where that is not known."""
         try:
             values = json.loads(self._path(digest, pipeline).read_text(encoding="utf-8"))
-            return Proof(int(values["cases"]), values["failure"])
-        except (OSError, ValueError, KeyError, TypeError):
+            failure = values["failure"]
+            return Proof(int(values["cases"]), None if failure is None else str(failure))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def keep(self, digest: str, pipeline: Pipeline, proof: Proof) -> None:

@@ -7,7 +7,6 @@ What `load_pipeline_from_zip` returns is a plain dict with the keys of pipeline.
 import atexit
 import hashlib
 import logging
-import os
 import threading
 import time
 import weakref
@@ -23,6 +22,7 @@ from siwatsystem.actions.base import OutboxEvent
 from siwatsystem.actions.outbox import Outbox
 from siwatsystem.actions.targets import Target
 from siwatsystem.config import ModelSettings, OutboxSettings, RuntimeSettings
+from siwatsystem.cores import usable_cores
 from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.frames import Image
@@ -125,7 +125,7 @@ class _Surroundings:
         self._lock = threading.Lock()
         self._outboxes: dict[Path, Outbox] = {}
         self._embedded: dict[Path, EmbeddedServers] = {}
-        self.threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="branch")
+        self.threads = ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="branch")
         atexit.register(self.close)
 
     def outbox(self, folder: Path) -> Outbox:

@@ -1,7 +1,6 @@
 """Opens whatever stands for a pipeline: an archive, its folder, or bare weights."""
 
 import json
-import os
 import shutil
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from siwatsystem import archive
 from siwatsystem.analysis.scratch import scratch
 from siwatsystem.config import Settings
+from siwatsystem.cores import usable_cores
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.pipeline.executor import Pipeline
@@ -34,7 +34,7 @@ class Archives:
         self._scratch = models / ".run"
         self._trust = Trust(read_trusted(settings.models.trusted_keys), settings.require_signature)
         self._registry = ModelRegistry(settings.runtime, models / ".runtime")
-        self._threads = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="branch")
+        self._threads = ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="branch")
 
     @contextmanager
     def opened(self, path: Path, outbox: Outbox, classes: Sequence[str] = ()) -> Generator[Pipeline]:

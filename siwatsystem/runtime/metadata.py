@@ -92,7 +92,7 @@ def from_ultralytics(values: Mapping[str, Any], dynamic: bool) -> Metadata:
         raise ModelInvalid(f"the model takes {shown(read['channels'])} channels, not 3")
     size = read["imgsz"]
     stride = read.get("stride", 32)
-    if not isinstance(stride, int | float) or not math.isfinite(stride):
+    if not isinstance(stride, int) and not (isinstance(stride, float) and math.isfinite(stride)):
         raise ModelInvalid(f"the model's stride {shown(stride)} is no number")
     return checked(
         task=read["task"],

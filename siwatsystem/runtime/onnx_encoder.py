@@ -25,7 +25,7 @@ from siwatsystem.runtime.postprocess import Floats
 
 _AFTER_LAST_LINEAR = {"Softmax", "Add", "Cast", "Identity"}
 _LINEAR = {"Gemm", "MatMul"}
-_ENCODER_TASKS = {"reid", "embed"}
+_ENCODER_TASKS = ("reid", "embed")
 
 
 class OnnxEncoder:

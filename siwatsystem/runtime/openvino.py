@@ -177,7 +177,7 @@ class OpenVINOBackend(Described):
             for key in [key for key in kept if key[0] == oldest]:
                 del kept[key]
         self._compiling = {key for key in self._compiling if key[0] != oldest}
-        del self._used[oldest]
+        self._used.pop(oldest, None)
         log.debug("%s: the size %s is given up", self.file.name, oldest)
         return True
 
@@ -219,6 +219,7 @@ class OpenVINOBackend(Described):
         if isinstance(self._task, Detect):
             size = self._task.plan(*_USUAL_PICTURE).size
         self._compiled[size, 1] = self._compile(size, 1)
+        self._used[size] = time.monotonic()
 
     def _compile(self, size: tuple[int, int], streams: int) -> Any:
         try:

@@ -1,6 +1,7 @@
 """The export: a process of its own, within limits, once per digest."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.runtime import auto, export_cache
 from siwatsystem.runtime.backend import Picture
+from siwatsystem.runtime.metadata import Metadata
 from tests.nets import ROOT, Nets
 
 SETTINGS = RuntimeSettings(device="cpu", backend="openvino")
@@ -165,6 +167,7 @@ sys.addaudithook(watch)
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.runtime import auto
 from siwatsystem.runtime.backend import Picture
+from siwatsystem.runtime.metadata import Metadata
 settings = RuntimeSettings(device="cpu")
 for name in ("detect.pt", "detect-dynamic.onnx"):
     backend = auto.load(Path({str(nets.folder)!r}) / name, settings, "exact", Path({str(cache)!r}))
@@ -185,3 +188,42 @@ print([name for name in ("torch", "ultralytics") if name in sys.modules], connec
     assert done.stdout.strip() == "[] []", done.stderr
     assert done.returncode == 0
     assert list(home.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "damage", ["metadata cut", "metadata garbage", "empty folder", "a file", "no bin"]
+)
+def test_remains_of_an_export_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str):
+    """The exporter is stood in for; what lies there is what this version, or a power cut, leaves."""
+    made: list[Path] = []
+
+    def export(weights: Path, folder: Path, *_: object) -> None:
+        made.append(weights)
+        metadata = Metadata("classify", {0: "a"}, (64, 64)).to_json()
+        for name, text in (("model.xml", "<net/>"), ("model.bin", "w"), ("metadata.json", metadata)):
+            (folder / name).write_text(text)
+
+    monkeypatch.setattr(export_cache, "_run", export)
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"anything")
+    cache = tmp_path / "cache"
+    xml, metadata = export_cache.exported(weights, SETTINGS, cache)
+    assert export_cache.exported(weights, SETTINGS, cache) == (xml, metadata)
+    assert len(made) == 1
+    kept = xml.parent
+    if damage in ("empty folder", "a file"):
+        shutil.rmtree(kept)
+        kept.write_text("") if damage == "a file" else kept.mkdir()
+    elif damage == "no bin":
+        xml.with_suffix(".bin").unlink()
+    else:
+        whole = (kept / "metadata.json").read_text()
+        (kept / "metadata.json").write_text(whole[:20] if "cut" in damage else "\x00[" * 9000)
+    # What an export that was killed leaves, and what another version keeps, harm nobody and stay.
+    (cache / ".fresh-killed").mkdir()
+    newer = cache / f"{kept.name.split('-')[0]}-ffffffff"
+    newer.mkdir()
+    (newer / "model.v2").write_text("another layout")
+    assert export_cache.exported(weights, SETTINGS, cache) == (xml, metadata)
+    assert len(made) == 2
+    assert (newer / "model.v2").read_text() == "another layout"

@@ -1,13 +1,23 @@
 """What happens on the device, on a processor: preparation, what leaves it, and batches that are replayed."""
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from siwatsystem.runtime.metadata import Metadata
 from siwatsystem.runtime.postprocess import boxes_of
-from siwatsystem.runtime.replays import BATCHES, MOST_RECORDINGS, RECORDED_AT, Recording, Replays
+from siwatsystem.runtime.replays import (
+    BATCHES,
+    MOST_RECORDINGS,
+    RECORDED_AT,
+    Compute,
+    Recording,
+    Replays,
+    undisturbed,
+)
 from siwatsystem.runtime.tensors import Preparation, fetched, padded, surest
 
 torch = pytest.importorskip("torch")
@@ -128,6 +138,44 @@ def test_a_size_is_recorded_once_it_came_often_and_never_beyond_the_limit():
                 (total, _) = replays(pictures(1, width=width))
                 assert total.tolist() == [float(pictures(1, width=width)[0].sum())]
     assert replays.recorded == MOST_RECORDINGS
+
+
+def test_a_batch_greater_than_any_recorded_is_computed_as_it_is():
+    def recorder(compute: Compute, pictures: Any) -> Recording:
+        raise AssertionError("nothing is recorded of it")
+
+    replays = Replays(sums, CPU, "engine of 32", recorder)
+    pictures = [np.full((4, 6, 3), value, np.uint8) for value in range(2 * BATCHES[-1])]
+    for _ in range(RECORDED_AT + 1):
+        with replays.busy():
+            found, *_ = replays(pictures)
+        assert len(found) == len(pictures)
+
+
+def test_no_frame_waits_for_another_model_that_is_loaded():
+    taken: list[Any] = []
+
+    def recorder(compute: Compute, pictures: Any) -> Recording:
+        taken.append(pictures)
+        return Recording(pictures, compute(pictures), lambda: None)
+
+    replays = Replays(sums, CPU, "net", recorder)
+    picture = [np.zeros((4, 6, 3), np.uint8)]
+    done = threading.Event()
+
+    def call() -> None:
+        for _ in range(RECORDED_AT + 1):
+            with replays.busy():
+                replays(picture)
+        done.set()
+
+    with undisturbed:  # as an engine's loading has it, for seconds
+        threading.Thread(target=call, daemon=True).start()
+        assert done.wait(30)
+    assert taken == []
+    with replays.busy():
+        replays(picture)
+    assert len(taken) == 1, "recorded as soon as nothing is in the way"
 
 
 def test_what_cannot_be_recorded_is_computed_and_told_once(caplog: pytest.LogCaptureFixture):
