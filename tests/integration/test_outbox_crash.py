@@ -250,3 +250,54 @@ def test_a_job_that_cannot_be_prepared_costs_only_itself(tmp_path: Path, redis_s
     assert [(p.code, p.subscription) for p in problems] == [("action_failed", "d;c")] * 2
     with redis_server.client() as client:
         assert client.exists("image:good")
+
+
+DELIVERS = """
+import sys, time
+from pathlib import Path
+from siwatsystem.actions.outbox import Outbox
+from siwatsystem.config import OutboxSettings
+
+outbox = Outbox(OutboxSettings(), Path(sys.argv[1]))
+print("open", flush=True)
+while outbox.depth():
+    time.sleep(0.01)
+"""
+
+
+def test_a_kill_repeats_at_most_the_message_that_was_under_way(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    path, kills, messages = tmp_path / "outbox.db", 5, 4000
+    redis_server.pause()
+    outbox = Outbox(OutboxSettings(pending=messages), path)
+    target = outbox.register(redis_target(redis_server.config))
+    for number in range(messages):
+        outbox.submit(OutboxEvent((message(target, str(number)),), lane=str(number % 40)))
+    until(lambda: outbox.depth() == {target: messages})
+    outbox.close()
+    redis_server.resume()
+    chance = random.Random(2)
+    with redis_server.client() as client:
+        channel = client.pubsub()
+        channel.subscribe("c")
+        until(lambda: channel.get_message(timeout=0.1))
+        for kill in range(kills + 1):
+            command = [sys.executable, "-c", DELIVERS, str(path)]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"open\n"
+            if kill < kills:
+                time.sleep(chance.uniform(0.02, 0.12))
+                child.kill()
+            child.wait(60)
+            child.stdout.close()
+        heard = [found["data"] for found in iter(lambda: channel.get_message(timeout=0.3), None)]
+        channel.close()
+    repeated = len(heard) - len(set(heard))
+    print(f"{repeated} of {messages} messages were repeated by {kills} kills")
+    assert len(set(heard)) == messages
+    assert repeated <= kills
+    for lane in range(40):
+        first = [int(each) for each in dict.fromkeys(heard) if int(each) % 40 == lane]
+        assert first == sorted(first)
