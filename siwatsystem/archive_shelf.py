@@ -109,9 +109,9 @@ class Shelf:
             digest, stamp = str(values["digest"]), values["stamp"]
             file = self.folder / str(values["file"])
             copy = Copy(url, digest, self.folder / digest[:32], file, Version(**values["version"]), stamp)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return copy if DIGEST.fullmatch(copy.folder.name) and copy.folder.is_dir() else None
+        return copy if DIGEST.fullmatch(copy.folder.name) and _holds(copy.folder) else None
 
     def _adopt(self, url: str) -> Copy | None:
         """Unpack an archive that somebody laid here: the one named as in `url`, else the newest."""
@@ -133,17 +133,17 @@ class Shelf:
         return self.record(Copy(url, digest, folder, file, version, _stamp(file)))
 
     def _unpack(self, file: Path, folder: Path) -> None:
-        if folder.is_dir():
+        if _holds(folder):
             return
         try:
             archive.extract(file, folder, self._settings)
         except OSError as error:
             # Another worker on the same folder may have been faster: the same digest, the same files.
-            if not folder.is_dir():
+            if not _holds(folder):
                 raise ModelDownloadFailed(f"the archive cannot be unpacked: {error.strerror}") from None
 
     def _put_bare(self, folder: Path, part: Path, name: str) -> Path:
-        if not folder.is_dir():
+        if not _holds(folder):
             temporary = self.folder / f".unpack-{uuid.uuid4().hex}"
             temporary.mkdir()
             part.replace(temporary / name)
@@ -205,6 +205,11 @@ def discard(path: Path) -> None:
     gone = path.with_name(f".gone-{uuid.uuid4().hex}")
     path.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def _holds(folder: Path) -> bool:
+    """Whether something is unpacked there. An empty folder is what a damaged disk leaves: it is filled."""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _copies(root: Path) -> Iterator[Path]:

@@ -316,10 +316,11 @@ def test_a_proof_holds_for_its_archive_and_precision(bench: Bench, tmp_path: Pat
     assert again.find("two", pipeline) == Proof(3, "why")
     pipeline.precision = "fast"
     assert again.find("one", pipeline) is None
-    for path in (tmp_path / "proofs").iterdir():
-        path.write_text("{")
     pipeline.precision = "exact"
-    assert again.find("one", pipeline) is None
+    for garbage in ("{", "", "[]", "[" * 100_000, '{"cases": 1e999, "failure": null}'):
+        for path in (tmp_path / "proofs").iterdir():
+            path.write_text(garbage)
+        assert again.find("one", pipeline) is None
 
 
 def test_old_proofs_make_room_and_a_full_disk_is_no_failure(bench: Bench, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import threading
 import time
 import zipfile
@@ -527,6 +528,33 @@ def test_leftovers_of_a_killed_worker_are_removed(tmp_path: Path, server: Server
     with opened(tmp_path) as store:
         store.get(1, server.url("/a.mpta"), "cam")
     assert [path.exists() for path in (old, new, other)] == [False, True, True]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["archive.mpta", "weights.onnx"])
+@pytest.mark.parametrize("damage", ["emptied", "record cut", "record deep", "record of another layout"])
+def test_a_damaged_copy_is_fetched_anew(tmp_path: Path, server: Server, name: str, damage: str) -> None:
+    body = mpta("one") if name == "archive.mpta" else b"weights"
+    server.replies[f"/{name}"] = Reply(body, headers={"ETag": '"1"'})
+    with opened(tmp_path) as store:
+        folder = store.get(1, server.url(f"/{name}"), "a")
+        whole = contents(folder)
+    (record,) = (tmp_path / "1").glob("*.json")
+    if damage == "emptied":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    elif damage == "record cut":
+        record.write_text(record.read_text()[:30])
+    elif damage == "record deep":
+        record.write_text("[" * 100_000)
+    else:
+        record.write_text(json.dumps({"format": 2, "copies": []}))
+    with opened(tmp_path) as store:
+        again = store.get(1, server.url(f"/{name}"), "a")
+        assert contents(again) == whole
 
 
 def test_the_python_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
