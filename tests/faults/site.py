@@ -1,5 +1,8 @@
 """A worker with a cheap pipeline and a client, for faults to be done to."""
 
+import atexit
+import functools
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,9 +124,12 @@ def own_mb(process: psutil.Process) -> float:
     return sum(int(fields[name].split()[0]) for name in ("RssAnon", "VmSwap")) * 1024 / 1e6
 
 
+@functools.cache
 def archive() -> Path:
-    """The demo's detector alone."""
-    return rig.archive("faults", rig.detector_only)
+    """The demo's detector alone; one file for all that this process plays."""
+    folder = tempfile.TemporaryDirectory(prefix="siwat-fault-archive-")
+    atexit.register(folder.cleanup)
+    return rig.archive("detector", rig.detector_only, Path(folder.name))
 
 
 @contextmanager
