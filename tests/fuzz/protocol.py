@@ -233,6 +233,14 @@ class ProtocolMachine(RuleBasedStateMachine):
         self._tell(name)
         self.settle()
 
+    @precondition(lambda self: self.clients and self.held)
+    @rule(which=WHICH, who=WHICH)
+    def subscribe_again(self, which: int, who: int) -> None:
+        """What is there already, by whoever: what still fails is told again."""
+        name = sorted(self.held)[which % len(self.held)]
+        wish = self.held[name].wish
+        self.subscribe(who, name, wish, wish.legacy)
+
     @precondition(lambda self: self.clients)
     @rule(which=WHICH, name=NAMES, legacy=st.booleans())
     def unsubscribe(self, which: int, name: str, legacy: bool) -> None:
