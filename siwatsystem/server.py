@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from siwatsystem.config import Settings
+from siwatsystem.cores import usable_cores
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.http_protocol import LimitedProtocol
 
@@ -70,7 +71,7 @@ def share_heaps() -> None:
     """
     # Other C libraries than glibc have no such option.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, usable_cores()))
 
 
 def run(app: FastAPI, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """`siwat mpta test`: an archive proves itself with the pictures and clips that it carries."""
 
 import json
-import os
 import tempfile
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from siwatsystem.actions.targets import Target
 from siwatsystem.archive_tests import Report, Result
 from siwatsystem.commands import console
 from siwatsystem.config import Settings, load_settings
+from siwatsystem.cores import usable_cores
 from siwatsystem.errors import InvalidSetting, ModelInvalid
 from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
 from siwatsystem.model_registry import ModelRegistry
@@ -108,7 +108,7 @@ class _Nowhere:
 def _run(source: Path, settings: Settings) -> Report:
     with (
         tempfile.TemporaryDirectory(prefix="mpta-") as temporary,
-        ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="branch") as threads,
+        ThreadPoolExecutor(max(4, usable_cores()), thread_name_prefix="branch") as threads,
     ):
         folder = _folder(source, Path(temporary), settings)
         try:
