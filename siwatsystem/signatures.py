@@ -24,6 +24,8 @@ from siwatsystem.signing_keys import PrivateKey, PublicKey
 DOMAIN = b"siwatsystem archive signature 1\0"
 """Goes before what is signed: a signature made for anything else is none of an archive."""
 MAX_BYTES = 4 << 20
+MAX_REASON = 500
+"""Characters of why a signature is broken: names of files come from outside, and it goes over the wire."""
 
 
 class Signature(BaseModel):
@@ -90,7 +92,7 @@ def state(folder: Path) -> SignatureState:
             raise _Broken(f"{SIGNATURE} was changed, or signed with another key than it names")
         _compare(folder, signature.files)
     except _Broken as error:
-        return SignatureState("broken", reason=str(error))
+        return SignatureState("broken", reason=str(error)[:MAX_REASON])
     return SignatureState("signed", key)
 
 
