@@ -150,5 +150,10 @@ class App:
         return self.state is AppState.RUNNING and self.connection is not None and not self.syncing
 
     @property
+    def wanted(self) -> bool:
+        """Whether something runs on it or waits for it."""
+        return any(slot.load for slot in self.slots)
+
+    @property
     def working(self) -> bool:
         return any(slot.current is not None for slot in self.slots)

@@ -133,7 +133,9 @@ class Dialogue:
         file.frames, file.detections = message.frames, message.detections
         state = FileState.DONE if message.error is None else FileState.FAILED
         self._ledger.end_file(request, file, state, message.error)
-        request.fruitless = 0
+        if request.fruitless:
+            request.fruitless = 0
+            self._ledger.note_request(request)
         self._placing.push(app, slot, request)
         if not request.unfinished and request.end_told and request.stage is Stage.ACCEPTED:
             self._placing.await_answer(app, slot)

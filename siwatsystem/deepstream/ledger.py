@@ -49,6 +49,9 @@ class Ledger:
         self._told: dict[str, Request] = {}
         self._files: dict[tuple[str, int], tuple[Request, File]] = {}
         self._dropped: list[Drop] = []
+        self._gone: list[str] = []
+        self._statuses: dict[str, str] = {}
+        """What was last told of each app that follows from its slots."""
         self._saved: list[Save] = []
 
     # --- what has changed ---------------------------------------------------------------------
@@ -58,6 +61,8 @@ class Ledger:
 
     def note_app(self, app: App) -> None:
         self._apps[app.instance_id] = app
+        for slot in app.slots:  # what a slot is called depends on its app's state
+            self.note_slot(app, slot)
 
     def tell_app(self, app: App) -> None:
         """It looks different; what is kept on disk does not."""
@@ -66,6 +71,15 @@ class Ledger:
     def note_slot(self, app: App, slot: Slot) -> None:
         """It looks different; nothing of it is kept on disk."""
         self._slots[app.instance_id, slot.stream_id] = (app, slot)
+        status = wire_states.instance_status(app)
+        if self._statuses.get(app.instance_id) != status:
+            self._statuses[app.instance_id] = status
+            self.tell_app(app)
+
+    def forget_slot(self, app: App, slot: Slot) -> None:
+        """It was taken out of the app's slots."""
+        self._slots.pop((app.instance_id, slot.stream_id), None)
+        self._gone.append(f"{app.instance_id}/{slot.stream_id}")
 
     def note_request(self, request: Request) -> None:
         self._requests[request.id] = request
@@ -112,6 +126,8 @@ class Ledger:
             self.changes.add("request", request.id, wire_states.request(request))
         for app, slot in self._slots.values():
             self.changes.add("slot", f"{app.instance_id}/{slot.stream_id}", wire_states.slot(app, slot))
+        for key in self._gone:
+            self.changes.add("slot", key, None)
         for drop in self._dropped:
             effects.append(drop)
             if drop.kind == "app" or drop.kind == "request":
@@ -122,6 +138,7 @@ class Ledger:
         self._effects = []
         self._dropped = []
         self._saved = []
+        self._gone = []
         for noted in (self._apps, self._told_apps, self._requests, self._told, self._files, self._slots):
             noted.clear()
         return effects
@@ -219,6 +236,10 @@ class Ledger:
     def forget_app(self, app: App) -> None:
         """It was taken out of `apps`, and nothing waits for it."""
         self._apps.pop(app.instance_id, None)
+        self._told_apps.pop(app.instance_id, None)
+        self._statuses.pop(app.instance_id, None)
+        for slot in app.slots:
+            self.forget_slot(app, slot)
         self.deadlines.clear((app.instance_id,))
         self.drop(Drop("app", app.instance_id))
 

@@ -112,6 +112,7 @@ class Lifecycle:
                 last.line.add(request)
                 last.load += request.weight
                 self._ledger.note_request(request)
+            self._ledger.forget_slot(app, slot)
         del app.slots[count:]
         for slot in app.slots:
             self._ledger.note_slot(app, slot)
@@ -194,7 +195,7 @@ class Lifecycle:
             self._gone(app, AppState.EXITED, app.reason)
         elif app.state is AppState.STOPPING:
             self._died(app, app.reason or told)
-        elif event.code == 0 and app.state is AppState.RUNNING and not app.working:
+        elif event.code == 0 and app.state is AppState.RUNNING and not app.wanted:
             self._gone(app, AppState.EXITED, "it ended by itself")
         else:
             self._died(app, told)

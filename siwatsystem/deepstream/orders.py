@@ -179,7 +179,8 @@ class Orders:
                 raise Refused(404, f"{app.instance_id} has no stream {command.stream_id}")
         place = self._placing.choose(command.instance_id, command.stream_id)
         if place is None:
-            raise Refused(503, f"{command.instance_id or 'no instance'} is not connected")
+            named = f"{command.instance_id} is not connected, or has no such stream"
+            raise Refused(503, named if command.instance_id else "no instance is connected")
         request = Request(
             id=command.request_id,
             camera_id=command.camera_id,

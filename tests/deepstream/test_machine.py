@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from siwatsystem.deepstream.apps import Spec
 from siwatsystem.deepstream.events import (
@@ -40,7 +46,12 @@ NAMES = ["a", "b", "c"]
 CONFIG = "/configs/cars.txt"
 cameras = st.integers(1, 3)
 names = st.sampled_from(NAMES)
-streams = st.integers(0, 2)
+streams = st.integers(0, 1)
+seldom = st.sampled_from([False, False, True])
+
+
+def connected(machine: "ControlMachine") -> bool:
+    return bool(machine.connected())
 
 
 class ControlMachine(RuleBasedStateMachine):
@@ -73,6 +84,12 @@ class ControlMachine(RuleBasedStateMachine):
     def connected(self) -> list[SimApp]:
         return [app for app in self.world.apps if app.connection is not None]
 
+    @initialize(echoes=st.tuples(st.booleans(), st.booleans()))
+    def two_apps(self, echoes: tuple[bool, bool]) -> None:
+        for name, count, echo in zip(NAMES, (2, 1), echoes, strict=False):
+            self.command(Launch, spec=Spec(CONFIG, count), instance_id=name)
+            self.world.connect(self.world.finish_launch(echo=echo))
+
     # --- clients ------------------------------------------------------------------------------
 
     @rule(name=names, count=st.sampled_from([1, 2, None]))
@@ -82,9 +99,9 @@ class ControlMachine(RuleBasedStateMachine):
     @rule(
         camera=cameras,
         count=st.integers(1, 5),
-        name=st.none() | names,
-        stream=st.none() | st.integers(0, 1),
-        closed=st.booleans(),
+        name=st.sampled_from([None, None, "a", "b"]),
+        stream=st.sampled_from([None, None, 0, 1]),
+        closed=st.sampled_from([True, True, False]),
     )
     def start(self, camera: int, count: int, name: str | None, stream: int | None, closed: bool) -> None:
         files = tuple(FileGiven(number, f"/v/{number}") for number in range(count))
@@ -103,6 +120,7 @@ class ControlMachine(RuleBasedStateMachine):
     def watch(self, camera: int) -> None:
         self.command(Start, camera_id=camera, kind="videostream", path="rtsp://x")
 
+    @precondition(lambda self: any(not r.closed for r in self.world.control.requests()))
     @rule(number=st.integers(0, 50), first=st.integers(0, 8), end=st.booleans())
     def push(self, number: int, first: int, end: bool) -> None:
         requests = self.world.control.requests()
@@ -110,6 +128,7 @@ class ControlMachine(RuleBasedStateMachine):
             target = requests[number % len(requests)]
             self.command(Push, target=target.id, files=(FileGiven(first, "/v/p"),), end=end)
 
+    @precondition(lambda self: any(r.stage is Stage.LINE for r in self.world.control.requests()))
     @rule(number=st.integers(0, 50), position=st.integers(1, 4))
     def reorder(self, number: int, position: int) -> None:
         requests = [r for r in self.world.control.requests() if r.stage is Stage.LINE]
@@ -121,6 +140,7 @@ class ControlMachine(RuleBasedStateMachine):
             assert line is not None
             assert answer.body["position"] <= position
 
+    @precondition(lambda self: self.world.control.requests())
     @rule(number=st.integers(0, 50))
     def cancel(self, number: int) -> None:
         requests = self.world.control.requests()
@@ -131,10 +151,12 @@ class ControlMachine(RuleBasedStateMachine):
     def interrupt(self, name: str, stream: int, camera: int) -> None:
         self.command(Interrupt, instance_id=name, stream_id=stream, camera_id=camera)
 
-    @rule(name=names)
-    def terminate(self, name: str) -> None:
-        self.command(Terminate, instance_id=name)
+    @rule(name=names, sure=seldom)
+    def terminate(self, name: str, sure: bool) -> None:
+        if sure:
+            self.command(Terminate, instance_id=name)
 
+    @precondition(lambda self: any(app.state not in LIVE for app in self.world.control.apps()))
     @rule()
     def clean_up(self) -> None:
         self.command(CleanUp)
@@ -164,21 +186,32 @@ class ControlMachine(RuleBasedStateMachine):
         launch = self.world.launches.pop(0)
         self.world.handle(LaunchFailed(launch.instance_id, launch.run, "no such program"))
 
+    @precondition(lambda self: self.world.apps)
+    @rule(number=st.integers(0, 5), sure=seldom)
+    def app_ends_itself(self, number: int, sure: bool) -> None:
+        app = self.pick(self.world.apps, number) if sure else None
+        if app is not None and not app.ending:
+            app.ending = True
+            app.say(AppTerminated())
+
+    @precondition(lambda self: any(app.connection is None for app in self.world.apps))
     @rule(number=st.integers(0, 5))
     def connect(self, number: int) -> None:
         app = self.pick([app for app in self.world.apps if app.connection is None], number)
         if app is not None:
             self.world.connect(app)
 
+    @precondition(connected)
     @rule(number=st.integers(0, 5), lost=st.integers(0, 3))
     def lose(self, number: int, lost: int) -> None:
         app = self.pick(self.connected(), number)
         if app is not None:
             self.world.lose(app, lost)
 
-    @rule(number=st.integers(0, 5), code=st.sampled_from([0, 1, -9]))
-    def die(self, number: int, code: int) -> None:
-        app = self.pick(self.world.apps, number)
+    @precondition(lambda self: self.world.apps)
+    @rule(number=st.integers(0, 5), code=st.sampled_from([0, 1, -9]), sure=seldom)
+    def die(self, number: int, code: int, sure: bool) -> None:
+        app = self.pick(self.world.apps, number) if sure else None
         if app is not None:
             self.world.die(app, code)
 
@@ -203,12 +236,38 @@ class ControlMachine(RuleBasedStateMachine):
 
     # --- apps ---------------------------------------------------------------------------------
 
+    @precondition(lambda self: any(app.inbox for app in self.world.apps))
     @rule(number=st.integers(0, 5))
     def app_reads(self, number: int) -> None:
         app = self.pick([app for app in self.world.apps if app.inbox], number)
         while app is not None and app.inbox:
             app.read()
 
+    @precondition(lambda self: any(r.stage is not Stage.OVER for r in self.world.control.requests()))
+    @rule(rounds=st.integers(1, 6), reconnect=st.booleans())
+    def all_go_on(self, rounds: int, reconnect: bool) -> None:
+        for app in [app for app in self.world.apps if app.connection is None and reconnect]:
+            if self.world.control.app(app.instance_id) is not None and app in self.world.apps:
+                self.world.connect(app)
+        for app in self.connected():
+            self._goes_on(app, rounds)
+
+    @precondition(connected)
+    @rule(number=st.integers(0, 5), rounds=st.integers(1, 4))
+    def app_goes_on(self, number: int, rounds: int) -> None:
+        self._goes_on(self.pick(self.connected(), number), rounds)
+
+    def _goes_on(self, app: SimApp | None, rounds: int) -> None:
+        """It reads, works and speaks, as it does when nothing is wrong."""
+        for _ in range(rounds):
+            while app is not None and app.inbox:
+                app.read()
+            for stream in range(app.streams if app is not None else 0):
+                app.work(stream)
+            while app is not None and app.out and app.connection is not None:
+                self.world.say(app, app.out.popleft())
+
+    @precondition(lambda self: self.world.apps)
     @rule(number=st.integers(0, 5), stream=streams, steps=st.integers(1, 4), fails=st.booleans())
     def app_works(self, number: int, stream: int, steps: int, fails: bool) -> None:
         app = self.pick(self.world.apps, number)
@@ -216,6 +275,7 @@ class ControlMachine(RuleBasedStateMachine):
             if app is not None and stream < app.streams:
                 app.work(stream, fails=fails)
 
+    @precondition(lambda self: any(app.out for app in self.connected()))
     @rule(number=st.integers(0, 5), most=st.integers(1, 6))
     def app_speaks(self, number: int, most: int) -> None:
         app = self.pick([app for app in self.connected() if app.out], number)
@@ -223,18 +283,21 @@ class ControlMachine(RuleBasedStateMachine):
             if app is not None and app.out and app.connection is not None:
                 self.world.say(app, app.out.popleft())
 
+    @precondition(connected)
     @rule(number=st.integers(0, 5))
     def app_tells_progress(self, number: int) -> None:
         app = self.pick(self.connected(), number)
         if app is not None:
             app.say(app.status())
 
+    @precondition(connected)
     @rule(number=st.integers(0, 5), back=st.integers(1, 12))
     def app_says_again(self, number: int, back: int) -> None:
         app = self.pick([app for app in self.connected() if app.said], number)
         if app is not None:
             self.world.say(app, app.said[-min(back, len(app.said))])
 
+    @precondition(connected)
     @rule(
         number=st.integers(0, 5),
         kind=st.sampled_from(
@@ -245,7 +308,6 @@ class ControlMachine(RuleBasedStateMachine):
                 FileDone,
                 AnalysisComplete,
                 AnalysisInterrupted,
-                AppTerminated,
                 MetricsResponse,
             ]
         ),
@@ -275,28 +337,17 @@ class ControlMachine(RuleBasedStateMachine):
                 self.command(Cancel, target=request.id)
             elif request.stage is not Stage.OVER and not request.closed and request.ending is None:
                 self.command(Push, target=request.id, end=True)
-        wanted = {r.wanted_instance for r in world.control.requests() if r.stage is not Stage.OVER}
-        for name in sorted(name for name in wanted | {"a"} if name):
-            self._bring_up(name)
-        world.settle()
+        world.settle(self.bring_up)
         for request in world.control.requests():
             assert not request.unfinished
 
-    def _bring_up(self, name: str) -> None:
-        """An operator who wants it to run."""
-        for _ in range(300):
+    def bring_up(self) -> None:
+        """Operators launch what is waited for."""
+        wanted = {r.wanted_instance for r in self.world.control.requests() if r.stage is not Stage.OVER}
+        for name in sorted({name or "a" for name in wanted}):
             app = self.world.control.app(name)
-            if app is None or app.state not in LIVE:
-                self.command(Launch, spec=Spec(CONFIG, 2), instance_id=name)
-                return
-            if app.state != "stopping":
-                return
-            if not self.world._settle_once():
-                due = self.world.control.next_due()
-                assert due is not None
-                self.world.now = max(self.world.now, due)
-                self.world.handle(TimePassed())
-        raise AssertionError(f"{name} does not end")
+            assert app is None or app.state not in LIVE, f"{name} lives and does nothing"
+            self.command(Launch, spec=Spec(CONFIG, 2), instance_id=name)
 
 
 ControlMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

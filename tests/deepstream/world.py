@@ -5,6 +5,7 @@ Apps here are written from the contract alone; they share no code with what is t
 
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -361,6 +362,9 @@ class World:
 
     def _check(self, before: dict[Any, list[str]]) -> None:
         control = self.control
+        for kind, kept in self.store.items():
+            for key, record in control.export()[kind].items():
+                assert record == kept.get(key), (kind, key)
         assert control.export() == {"version": 1, **self.store}
         self._check_view()
         lines = self._lines()
@@ -398,10 +402,6 @@ class World:
                 continue
             if change.value is None:
                 del self.view[change.kind][change.key]
-                if change.kind == "app":
-                    prefix = change.key + "/"
-                    slots = self.view["slot"]
-                    self.view["slot"] = {k: v for k, v in slots.items() if not k.startswith(prefix)}
             else:
                 self.view[change.kind][change.key] = change.value
         assert self.view == fresh
@@ -427,14 +427,16 @@ class World:
 
     # --- quiet --------------------------------------------------------------------------------
 
-    def settle(self, rounds: int = 3000) -> None:
-        """No more trouble: everything must come to its end."""
+    def settle(self, bring_up: Callable[[], None], rounds: int = 3000) -> None:
+        """No more trouble: everything must come to its end. `bring_up`: operators launch what is gone."""
         for _ in range(rounds):
             if all(request.stage is Stage.OVER for request in self.control.requests()):
                 return
             if not self._settle_once():
                 due = self.control.next_due()
-                assert due is not None, self._stuck()
+                if due is None:
+                    bring_up()
+                    continue
                 self.now = max(self.now, due)
                 self.handle(TimePassed())
         raise AssertionError(self._stuck())
