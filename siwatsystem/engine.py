@@ -2,7 +2,6 @@
 pipelines for the loader, on its threads."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from siwatsystem.actions.base import Problem
 from siwatsystem.actions.outbox import Outbox
 from siwatsystem.archive_shelf import Copy
 from siwatsystem.config import Settings
+from siwatsystem.cores import usable_cores
 from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
@@ -72,7 +72,7 @@ class Engine:
         self._proofs = Proofs(folder / "models" / ".tests")
         self.registry = ModelRegistry(settings.runtime, folder / "models" / ".runtime", self._care)
         set_default_registry(self.registry)
-        branches = max(4, os.cpu_count() or 1)
+        branches = max(4, usable_cores())
         self._branches = BranchThreads(branches, self._care.stuck_sec)
         self._care.watch(Watched("branches", "threads", self._branches.wrong, self._branches.renew))
 

@@ -7,7 +7,6 @@ and pipelines a pool; both come back here through `call_soon_threadsafe` or an a
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from siwatsystem import metrics
 from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
 from siwatsystem.connections import Connection, Connections, error_message
+from siwatsystem.cores import usable_cores
 from siwatsystem.delivery import QueuedDetection
 from siwatsystem.displays import Displays
 from siwatsystem.engine import Engine
@@ -79,7 +79,7 @@ class Worker:
         room = self.settings.model_copy(update={"max_streams": self.settings.max_streams + 1})
         self.pool = SourcePool(room, self._on_source_change, watch=self.supervisor.watch)
         self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
-        count = self.settings.pipeline.threads or max(4, (os.cpu_count() or 1) + 1)
+        count = self.settings.pipeline.threads or max(4, usable_cores() + 1)
         self.threads = PipelineThreads(count)
         await asyncio.to_thread(self.engine.start)
         self.supervisor.start()
