@@ -18,7 +18,7 @@ class NotAnswered(InvalidSetting):
     """The process that uses the outbox did not do what it was asked."""
 
 
-def ask(path: Path, request: Request, timeout: float = 15.0) -> Answer:
+def ask(path: Path, request: Request, timeout: float = 120.0) -> Answer:
     """Have it done. Raises InvalidSetting for a file that cannot be used, NotAnswered if the worker that
     has it in use does not do it within `timeout` seconds (it is not done later either)."""
     try:

@@ -285,7 +285,10 @@ class Delivery:
 
     def _open_sink(self) -> Sink:
         if self._sink is None:
+            # A server of our own may have to be made first, which takes its time and has its own limits.
+            self._thread.rest()
             config = self._around.resolve(self.target)
+            self._thread.beat()
             self._sink = open_sink(self.target.kind, config, self._around.settings, patient=self.patient)
         return self._sink
 

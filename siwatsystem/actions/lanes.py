@@ -32,6 +32,21 @@ _CHOSEN: Mapping[State, str] = {
     "waiting": f"SELECT seq FROM jobs WHERE {FITS} ORDER BY seq",  # noqa: S608
     "failed": f"SELECT seq FROM failed WHERE {FITS} ORDER BY seq",  # noqa: S608
 }
+_DROP: Mapping[State, tuple[str, str]] = {
+    "waiting": (
+        f"DELETE FROM blobs WHERE seq IN (SELECT seq FROM jobs WHERE {FITS})",  # noqa: S608
+        f"DELETE FROM jobs WHERE {FITS}",  # noqa: S608
+    ),
+    "failed": (
+        f"DELETE FROM blobs WHERE seq IN (SELECT seq FROM failed WHERE {FITS})",  # noqa: S608
+        f"DELETE FROM failed WHERE {FITS}",  # noqa: S608
+    ),
+}
+"""The last one's count is that of the jobs."""
+_NEW_HEADS = (
+    "UPDATE jobs SET head = 1 WHERE seq IN"
+    " (SELECT min(seq) FROM jobs GROUP BY lane HAVING max(head) = 0) RETURNING target"
+)
 
 
 class Lanes:
@@ -41,11 +56,7 @@ class Lanes:
         """Raises sqlite3.Error."""
         self._db = database
         self._max_bytes = max_bytes
-        waiting = database.execute("SELECT target, count(*), sum(size) FROM jobs GROUP BY target").fetchall()
-        failed = database.execute("SELECT count(*), coalesce(sum(size), 0) FROM failed").fetchone()
-        self.tally = Tally(failed=failed[0], failed_bytes=failed[1])
-        self.tally.depth.update({target: count for target, count, _ in waiting})
-        self.tally.waiting_bytes = sum(size for _, _, size in waiting)
+        self.tally = self._counted()
 
     def append(
         self, events: Sequence[tuple[OutboxEvent, Sequence[Entry]]], targets: Mapping[str, Target]
@@ -137,11 +148,13 @@ class Lanes:
         return (self._retry if request.do == "retry" else self._drop)(request.selection)
 
     def _drop(self, selection: Selection) -> tuple[Answer, set[str]]:
-        waiting, failed = self._chosen("waiting", selection), self._chosen("failed", selection)
-        following = {target for seq in waiting if (target := self.remove(seq)) is not None}
-        for seq in failed:
-            self._forget(seq)
-        return Answer(len(waiting), len(failed)), following
+        counts = {"waiting": 0, "failed": 0}
+        for state in selection.states:
+            for statement in _DROP[state]:
+                counts[state] = self._db.execute(statement, selection.values()).rowcount
+        following = self._db.execute(_NEW_HEADS).fetchall()
+        self.tally = self._counted()
+        return Answer(counts["waiting"], counts["failed"]), {row[0] for row in following}
 
     def _retry(self, selection: Selection) -> tuple[Answer, set[str]]:
         waiting, failed = self._chosen("waiting", selection), self._chosen("failed", selection)
@@ -164,6 +177,14 @@ class Lanes:
             self.tally.waiting_bytes += size
             self._forget(seq, keep_blob=True)
         return bool(rows)
+
+    def _counted(self) -> Tally:
+        waiting = self._db.execute("SELECT target, count(*), sum(size) FROM jobs GROUP BY target").fetchall()
+        failed = self._db.execute("SELECT count(*), coalesce(sum(size), 0) FROM failed").fetchone()
+        tally = Tally(failed=failed[0], failed_bytes=failed[1])
+        tally.depth.update({target: count for target, count, _ in waiting})
+        tally.waiting_bytes = sum(size for _, _, size in waiting)
+        return tally
 
     def _chosen(self, table: State, selection: Selection) -> list[int]:
         if not selection.has(table):

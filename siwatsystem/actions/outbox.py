@@ -189,7 +189,9 @@ class Outbox:
         if self._pending.waiting:
             log.error("outbox: %d events could not be put on disk", len(self._pending.waiting))
         if not self._store.close(max(deadline - time.monotonic(), 0.1)):
+            # The lock on the file goes with this process, which may still write to it.
             log.error("outbox: the disk does not answer; the file is left as it is")
+            return
         self._guard.close()
 
     def _settled(self, event_id: str) -> bool:

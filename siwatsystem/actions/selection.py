@@ -41,6 +41,11 @@ class Selection:
             "before": self.before,
         }
 
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Of the jobs that are meant."""
+        return ("waiting", "failed") if self.state is None else (self.state,)
+
     def has(self, state: State) -> bool:
         """Whether jobs of that state are meant."""
         return self.state in (None, state)

@@ -213,7 +213,8 @@ class Store:
             if self._lanes.tally.waiting_bytes:
                 return
             self._db.execute("DELETE FROM targets WHERE key NOT IN (SELECT target FROM failed)")
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            # Not `execute`, which would give back one page only.
+            self._db.executescript("PRAGMA incremental_vacuum")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def reclaim(self) -> None:

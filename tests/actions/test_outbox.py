@@ -17,6 +17,7 @@ from siwatsystem.actions.base import Job, OutboxEvent, Problem
 from siwatsystem.actions.build import Picture
 from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.selection import Request, Selection
 from siwatsystem.actions.targets import redis_target
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import TargetUnavailable
@@ -287,3 +288,16 @@ def test_what_was_delivered_before_a_server_went_away_is_not_delivered_again(
     assert sorted(taken) == [str(n) for n in range(8)]
     assert away
     bench.outbox.close()
+
+
+def test_disk_space_is_given_back_once_all_is_done(bench: Bench) -> None:
+    path, store = bench.outbox._path, bench.outbox._store
+    for number in range(20):
+        image = Job("redis_save_image", bench.away, {"key": str(number)}, blob=bytes(40_000))
+        bench.submit(image, lane=str(number))
+    until(lambda: bench.outbox.depth() == {bench.away: 20})
+    store.reclaim()
+    assert path.stat().st_size > 800_000
+    store.do(Request("drop", Selection()))
+    store.tidy()
+    assert path.stat().st_size < 100_000
