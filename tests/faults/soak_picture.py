@@ -69,13 +69,13 @@ def _memory(axis: Any, samples: Sequence[Sample]) -> None:
     for (name, label), colour in zip(MEMORY.items(), COLOURS, strict=True):
         axis.plot(hours, column(samples, name), color=colour, linewidth=0.9, label=label)
     grown = slope(samples)
-    inside = [sample for sample in samples if sample.at_sec >= grown.from_sec]
-    if inside:
+    if grown.points:
         begin, end = grown.from_sec / 3600, grown.to_sec / 3600
         # The line goes through the medians, as the slope is one.
-        middle = statistics.median(column(inside, "own_mb"))
+        middle = statistics.median(mb for _, mb in grown.points)
         rise = grown.mb_per_hour * (end - begin) / 2
         label = f"{grown.mb_per_hour:+.2f} MB/h, {grown.where}"
+        axis.plot(*zip(*grown.points, strict=True), ".", color="#dc2626", markersize=5)
         axis.plot([begin, end], [middle - rise, middle + rise], color="#dc2626", ls="--", label=label)
     axis.set_title("memory of the worker, MB")
     axis.legend(loc="lower right", ncols=5)

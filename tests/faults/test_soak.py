@@ -39,36 +39,38 @@ def test_a_short_soak(tmp_path: Path):
 
 
 def growing(mb_per_hour: float, hours: float) -> list[Sample]:
-    """A sample a minute; the first hour fills caches."""
+    """A sample a minute; the first hour fills caches, and the heap keeps now more, now less."""
     minutes = range(int(hours * 60))
     return [
-        replace(SAMPLE, at_sec=60 * n, own_mb=400 + min(n, 60) + mb_per_hour * n / 60 + 30 * (n % 9 == 0))
+        replace(SAMPLE, at_sec=60 * n, own_mb=400 + min(n, 60) + mb_per_hour * n / 60 + 3 * (n % 9))
         for n in minutes
     ]
 
 
 def test_the_slope_is_that_of_the_time_after_the_first_hour():
     for rise in (0.0, 0.5, 3.0):
-        found = slope(growing(rise, 3))
-        assert found.mb_per_hour == pytest.approx(rise, abs=0.05)
-        assert found.where == "after the first hour, over 119 min"
+        found = slope(growing(rise, 6))
+        assert found.mb_per_hour == pytest.approx(rise, abs=0.1)
+        assert found.least <= rise <= found.most + 0.1
+        assert found.where == "after the first hour, over 299 min"
 
 
 def test_of_a_shorter_soak_it_is_that_of_the_second_half():
     found = slope(growing(2, 1))
-    assert found.mb_per_hour == pytest.approx(62, abs=1)
+    assert found.mb_per_hour > 30
     assert found.judged
+    assert found.where == "after 30 min, over 30 min"
     assert not slope(growing(2, 0.5)).judged
 
 
 def test_a_soak_in_which_all_went_well_is_called_so():
-    assert all(one.kept for one in figures(growing(0.2, 3), [OUTAGE], (HELD, HELD), DELIVERED, RAN))
+    assert all(one.kept for one in figures(growing(0.2, 6), [OUTAGE], (HELD, HELD), DELIVERED, RAN))
 
 
 @pytest.mark.parametrize(
     ("samples", "outage", "after", "delivered", "ran"),
     [
-        (growing(3, 3), OUTAGE, HELD, DELIVERED, RAN),
+        (growing(3, 6), OUTAGE, HELD, DELIVERED, RAN),
         ([SAMPLE], replace(OUTAGE, recovered_sec=None), HELD, DELIVERED, RAN),
         ([SAMPLE], replace(OUTAGE, recovered_sec=11.0), HELD, DELIVERED, RAN),
         ([SAMPLE], replace(OUTAGE, kept_rate=0.5), HELD, DELIVERED, RAN),
