@@ -134,7 +134,10 @@ def _cwd(pid: int) -> Path | None:
 
 def _accepts(binaries: Path, port: int) -> bool:
     argv = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
-    done = subprocess.run(argv, check=False, capture_output=True)  # noqa: S603 # nosec B603 # as above
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+    done = subprocess.run(  # noqa: S603 # nosec B603 # as above
+        argv, check=False, capture_output=True, env=environment
+    )
     return done.returncode == 0
 
 

@@ -101,7 +101,12 @@ def peer_of(scope: Scope) -> str:
 def same_origin(headers: Headers) -> bool:
     """Whether a browser's request comes from our own pages; programs send no `Origin`."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # no address at all, such as `http://[`
+        return False
 
 
 def known_host(headers: Headers, settings: Settings) -> bool:
@@ -112,10 +117,10 @@ def known_host(headers: Headers, settings: Settings) -> bool:
     """
     if headers.get("origin") is None:
         return True
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    if host == "localhost" or host in settings.hostnames:
-        return True
     try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        if host == "localhost" or host in settings.hostnames:
+            return True
         ipaddress.ip_address(host)
     except ValueError:
         return False

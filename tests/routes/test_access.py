@@ -105,7 +105,8 @@ def test_without_tokens_everything_is_open():
 
 @pytest.mark.parametrize(
     ("origin", "allowed"),
-    [(None, True), ("http://testserver", True), ("http://evil.example", False), ("null", False)],
+    [(None, True), ("http://testserver", True), ("http://evil.example", False), ("null", False)]
+    + [("http://[", False)],
 )
 def test_a_browser_page_of_another_site_may_not_connect(origin: str | None, allowed: bool):
     headers = {} if origin is None else {"Origin": origin}
@@ -128,6 +129,7 @@ def test_a_browser_page_of_another_site_may_not_connect(origin: str | None, allo
         ("worker.station:8000", True),
         ("evil.example:8000", False),
         ("localhost.evil.example", False),
+        ("[", False),
         ("127.0.0.1.evil.example:8000", False),
         ("", False),
     ],
