@@ -105,8 +105,13 @@ def test_without_tokens_everything_is_open():
 
 @pytest.mark.parametrize(
     ("origin", "allowed"),
-    [(None, True), ("http://testserver", True), ("http://evil.example", False), ("null", False)]
-    + [("http://[", False)],
+    [
+        (None, True),
+        ("http://testserver", True),
+        ("http://evil.example", False),
+        ("null", False),
+        ("http://[", False),
+    ],
 )
 def test_a_browser_page_of_another_site_may_not_connect(origin: str | None, allowed: bool):
     headers = {} if origin is None else {"Origin": origin}
