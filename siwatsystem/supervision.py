@@ -2,7 +2,9 @@
 
 A part says of itself whether it needs a restart and how that is done (`Watched`). Whoever has restarts
 left gets one; who has used them up is `failed`: told, shown in `/health` and `/metrics`, and tried
-again only once the oldest restart of the budget is longer ago than its window.
+again only once the oldest restart of the budget is longer ago than its window. It has failed until it has
+been well for as long as the budget allows it to live between two restarts: one that hangs each time is
+well for a while after each of them, too.
 """
 
 import logging
@@ -20,6 +22,10 @@ log = logging.getLogger(__name__)
 
 LOOK_SEC = 1.0
 """How often each part is looked at."""
+LATE_SEC = 5.0
+"""Looks that are further apart mean that the whole process stood still."""
+HUNG_SEC = 30.0
+"""A look at all parts that takes longer hangs in one of them."""
 
 Forget = Callable[[], None]
 """Ends the watch over a part; may be called more than once."""
@@ -49,7 +55,8 @@ class Watched:
     look: Callable[[float], str | None]
     """Why it needs a restart at that time (`time.monotonic()`); None while it is well."""
     restart: Callable[[], object]
-    """Put a new one in its place; the old one is left alone, as nothing can end a stuck thread."""
+    """Put a new one in its place; the old one is left alone, as nothing can end a stuck thread. False: that
+    cannot be done now, which is no restart; it has failed then, and is asked again at each look."""
     failed: Callable[[str | None], object] = lambda reason: None
     """Told the reason when the restarts are used up, and None when it is well again."""
 
@@ -71,6 +78,10 @@ class RestartBudget:
         self._spent.append(now)
         return True
 
+    def give_back(self) -> None:
+        """What was spent last was not used."""
+        self._spent.pop()
+
 
 @dataclass(eq=False)
 class _Part:
@@ -79,20 +90,29 @@ class _Part:
     restarts: int = 0
     reason: str | None = None
     """Why it has failed; None while it has not."""
+    well_since: float | None = None
+    """The first of the looks that have found it well; None where the newest has not."""
 
 
 class Supervisor:
-    """Watches parts. `watch` and `status` from any thread; `on_failure` is called on its own thread."""
+    """Watches parts. Every method may be called from any thread.
+
+    `on_failure` is called on the supervisor's own thread, or on that which forgets what has failed.
+    """
 
     def __init__(self, settings: SupervisionSettings, on_failure: Callable[[Failure], None]) -> None:
         self._settings = settings
         self._on_failure = on_failure
+        self._steady_sec = settings.window_sec / max(1, settings.restarts)
+        self._came_round: float | None = None
+        """When all parts had been looked at last (`time.monotonic()`); None before the thread was begun."""
         self._lock = threading.Lock()
         self._parts: list[_Part] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
+        self._came_round = time.monotonic()
         self._thread.start()
 
     def close(self) -> None:
@@ -109,9 +129,14 @@ class Supervisor:
 
         def forget() -> None:
             with self._lock:
-                if part in self._parts:
-                    self._parts.remove(part)
-            self._show(watched.kind)
+                if part not in self._parts:
+                    return
+                self._parts.remove(part)
+                reason = part.reason
+            if reason is not None:
+                self._show(watched.kind)
+                if not self._ended.is_set():
+                    self._on_failure(Failure(watched.kind, watched.name, reason, ended=True))
 
         return forget
 
@@ -119,11 +144,15 @@ class Supervisor:
         """The parts that have failed and not come back."""
         with self._lock:
             parts = list(self._parts)
-        return [
+        found = [
             Failure(part.watched.kind, part.watched.name, part.reason)
             for part in parts
             if part.reason is not None
         ]
+        since = 0.0 if self._came_round is None else time.monotonic() - self._came_round
+        if since > HUNG_SEC and not self._ended.is_set():
+            found.append(Failure("supervisor", "thread", f"nothing is looked after for {since:.0f} s"))
+        return found
 
     def status(self) -> list[dict[str, Any]]:
         """The parts that were restarted or have failed, for `/health` and the dashboard."""
@@ -153,30 +182,53 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._ended.wait(LOOK_SEC):
+            late = time.monotonic() - (self._came_round or 0.0)
+            if late > LATE_SEC:
+                # Stopped, frozen or swapped out: what was under way has had no time to come to its end.
+                log.warning("nothing was looked after for %.0f s", late)
+                self._came_round = time.monotonic()
+                if self._ended.wait(LATE_SEC):
+                    return
             self.check(time.monotonic())
+            self._came_round = time.monotonic()
 
     def _check(self, part: _Part, now: float) -> None:
         watched = part.watched
         reason = watched.look(now)
         if reason is None:
-            if part.reason is not None:
-                self._ends(part)
+            self._is_well(part, now)
             return
-        if part.budget.spend(now):
-            log.error("%s %s is restarted: %s", watched.kind, watched.name, reason)
+        part.well_since = None
+        if not part.budget.spend(now):
+            self._fails(part, reason, "its restarts are used up")
+        elif watched.restart() is False:
+            part.budget.give_back()
+            self._fails(part, reason, "it cannot be restarted")
+        else:
             part.restarts += 1
             metrics.RESTARTS.labels(watched.kind).inc()
-            watched.restart()
-        elif part.reason is None:
-            part.reason = reason
-            log.error("%s %s has failed, its restarts are used up: %s", watched.kind, watched.name, reason)
-            self._show(watched.kind)
-            watched.failed(reason)
-            self._on_failure(Failure(watched.kind, watched.name, reason))
+            log.error("%s %s is restarted: %s", watched.kind, watched.name, reason)
 
-    def _ends(self, part: _Part) -> None:
-        watched, reason = part.watched, part.reason or ""
-        part.reason = None
+    def _fails(self, part: _Part, reason: str, why: str) -> None:
+        watched = part.watched
+        with self._lock:
+            if part.reason is not None or part not in self._parts:
+                return
+            part.reason = reason
+        log.error("%s %s has failed, %s: %s", watched.kind, watched.name, why, reason)
+        self._show(watched.kind)
+        watched.failed(reason)
+        self._on_failure(Failure(watched.kind, watched.name, reason))
+
+    def _is_well(self, part: _Part, now: float) -> None:
+        watched = part.watched
+        if part.well_since is None:
+            part.well_since = now
+        with self._lock:
+            reason = part.reason
+            if reason is None or part not in self._parts or now - part.well_since < self._steady_sec:
+                return
+            part.reason = None
         log.info("%s %s works again", watched.kind, watched.name)
         self._show(watched.kind)
         watched.failed(None)

@@ -1,12 +1,16 @@
 """Restarts within a budget, then `failed`, told once; and back."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
 
+from siwatsystem import supervision
 from siwatsystem.config import SupervisionSettings
 from siwatsystem.supervision import Failure, RestartBudget, Supervisor, Watched
+from tests.servers import until
 
 
 class Part:
@@ -15,11 +19,13 @@ class Part:
     def __init__(self, kind: str = "part") -> None:
         self.wrong: str | None = None
         self.restarts = 0
+        self.can_restart = True
         self.told: list[str | None] = []
         self.watched = Watched(kind, "one", lambda now: self.wrong, self.restart, self.told.append)
 
-    def restart(self) -> None:
-        self.restarts += 1
+    def restart(self) -> bool:
+        self.restarts += self.can_restart
+        return self.can_restart
 
 
 @pytest.fixture
@@ -62,11 +68,93 @@ def test_restarted_then_failed_then_well(supervisor: Supervisor, told: list[Fail
     supervisor.check(100.0)  # the first restart is long enough ago: it is tried again
     assert part.restarts == 3
     part.wrong = None
-    supervisor.check(101.0)
+    for now in (101.0, 125.0, 150.9):  # it need not be restarted more often than twice in 100 s any more
+        supervisor.check(now)
+        assert part.told == ["stands still"]
+    supervisor.check(151.0)
     assert part.told == ["stands still", None]
     assert told[1:] == [Failure("pump", "one", "stands still", ended=True)]
     assert supervisor.failures() == []
     assert REGISTRY.get_sample_value("siwat_failed_parts", {"kind": "pump"}) == 0
+
+
+def test_one_that_hangs_after_each_restart_is_told_once(supervisor: Supervisor, told: list[Failure]) -> None:
+    part = Part()
+    supervisor.watch(part.watched)
+    restarts, restarted_at = 0, -100.0
+    for now in range(1000):
+        if part.restarts > restarts:
+            restarts, restarted_at = part.restarts, now
+        part.wrong = "hangs" if now - restarted_at > 20 else None  # it lives for a while each time
+        supervisor.check(float(now))
+    assert part.restarts > 10
+    assert told == [Failure("part", "one", "hangs")]
+
+
+def test_one_that_cannot_be_restarted_has_failed_and_has_spent_nothing(
+    supervisor: Supervisor, told: list[Failure]
+) -> None:
+    part = Part()
+    supervisor.watch(part.watched)
+    part.wrong, part.can_restart = "no room", False
+    for now in range(5):
+        supervisor.check(float(now))
+    assert told == [Failure("part", "one", "no room")]
+    assert supervisor.status()[0]["restarts"] == 0
+    part.can_restart = True
+    for now in range(5, 10):
+        supervisor.check(float(now))
+    assert part.restarts == supervisor.status()[0]["restarts"] == 2
+
+
+def test_what_has_failed_is_over_when_nobody_needs_it_any_more(
+    supervisor: Supervisor, told: list[Failure]
+) -> None:
+    part = Part("valve")
+    forget = supervisor.watch(part.watched)
+    part.wrong, part.can_restart = "stuck", False
+    supervisor.check(0.0)
+    forget()
+    forget()
+    assert [failure.ended for failure in told] == [False, True]
+    assert REGISTRY.get_sample_value("siwat_failed_parts", {"kind": "valve"}) == 0
+
+
+def test_a_process_that_stood_still_has_time_to_go_on(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What seems stuck right after it need not be."""
+    looks: list[float] = []
+    monkeypatch.setattr(supervision, "LATE_SEC", 0.2)
+    supervisor.watch(Watched("part", "one", looks.append, lambda: None))
+    clock = [0.0]
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(supervision, "LOOK_SEC", 0.01)
+    supervisor.start()
+    until(lambda: looks)
+    clock[0] = 3600.0
+    began = time.perf_counter()
+    until(lambda: looks[-1] == 3600.0)
+    supervisor.close()
+    assert time.perf_counter() - began > 0.15
+
+
+def test_a_look_that_hangs_is_shown(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, hangs = threading.Event(), threading.Event()
+
+    def look(now: float) -> None:
+        hangs.set()
+        assert go.wait(30)
+
+    supervisor.watch(Watched("part", "one", look, lambda: None))
+    supervisor.start()
+    assert hangs.wait(30)
+    assert supervisor.failures() == []
+    monkeypatch.setattr(supervision, "HUNG_SEC", 0.0)
+    assert "nothing is looked after" in str(supervisor.failures()[0])
+    go.set()
+    supervisor.close()
+    assert supervisor.failures() == []
 
 
 def test_a_forgotten_part_is_not_looked_at(supervisor: Supervisor) -> None:
