@@ -470,6 +470,38 @@ def test_what_waits_for_an_app_that_is_gone_goes_to_others_unless_it_insists():
     assert [(start.stream_id, start.camera_id) for start in starts] == [(0, 1), (1, 4)]
 
 
+def test_a_free_slot_of_another_app_takes_at_once_what_an_app_leaves():
+    bench = Bench(limits=Limits(restarts=0))
+    bench.start(camera=1)
+    bench.do(Launch("b", Spec(CONFIG, 2), "b"))
+    bench.ready(5, name="b")
+    effects = bench.do(Exited("a", 1, 1))
+    assert [(send.connection, send.message.camera_id) for send in all_of(effects, Send)] == [(5, 1)]
+    assert bench.request().instance_id == "b"
+
+
+def test_what_comes_back_goes_before_what_was_moved_before_it():
+    bench = Bench()
+    for camera in (1, 2, 4):
+        bench.start(camera=camera, stream_id=0)
+    bench.do(Reorder("m1", "r3", 1))
+    bench.do(Interrupt("i", "a", 0, 1))
+    bench.says(AnalysisInterrupted, camera=1, status="ok")
+    bench.do(Reorder("m2", "r2", 1))
+    bench.do(Exited("a", 1, 1))
+    assert [request.id for request in bench.app.slots[0].line] == ["r3", "r2"]
+
+
+def test_a_camera_that_an_app_no_longer_has_is_begun_again():
+    bench = Bench()
+    bench.start()
+    bench.says(AnalysisStarted, status="ok")
+    bench.do(ConnectionLost(1))
+    bench.ready(2, reconnection=True)
+    (start,) = sent(bench.do(Received(2, AnalysisStatus(streams=[]))))
+    assert (start.request_id, bench.request().fruitless) == ("run:r1#2", 1)
+
+
 @pytest.mark.parametrize(
     ("asked", "answered", "reason"),
     [
@@ -799,7 +831,7 @@ def _cost(bench: Bench, single: bool, messages: int = 60) -> float:
     if not single:
         bench.says(AnalysisStarted, status="ok")
     for number in range(messages):
-        began = time.perf_counter()
+        began = time.process_time()  # of this process: other load on the machine does not count
         if single:
             bench.says(AnalysisStarted, status="ok")
         file_id = 0 if single else number
@@ -807,7 +839,7 @@ def _cost(bench: Bench, single: bool, messages: int = 60) -> float:
         bench.says(FileDone, file_id=file_id)
         if single:
             bench.says(AnalysisComplete)
-        costs.append(time.perf_counter() - began)
+        costs.append(time.process_time() - began)
         current = bench.app.slots[0].current
         assert current is not None
         assert current.stage in (Stage.ASKED, Stage.ACCEPTED)
@@ -817,6 +849,6 @@ def _cost(bench: Bench, single: bool, messages: int = 60) -> float:
 @pytest.mark.parametrize("single", [False, True], ids=["one request", "a request each"])
 def test_a_message_costs_the_same_whatever_waits(single: bool):
     few, many = _busy(100, single), _busy(10_000, single)
-    ratio = min(_cost(many, single) / _cost(few, single) for _ in range(1))
+    ratio = _cost(many, single) / _cost(few, single)
     assert many.request("r161").unfinished + len(many.app.slots[0].line) > 1000
     assert ratio < 3, f"{ratio:.1f} times as much"
