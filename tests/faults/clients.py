@@ -188,7 +188,7 @@ def ends_under_load(folder: Path, length: Length) -> Sequence[Figure]:
     orphans, told = 0, Told()
     with databases(folder) as there, rtsp(folder, clip=CARS) as camera:
         archive = there.pack(folder / "cars.mpta")
-        for round_ in range(length.times(1, 3)):
+        for round_ in range(length.times(1, 2)):
             with site(folder, SIWAT_TARGET_FPS="10") as here, ExitStack() as stack:
                 name = here.subscribe("busy", camera.url(), modelUrl=archive.as_uri())
                 own = here.subscribe("own", camera.url(), modelUrl=DEMO.as_uri(), modelId=8)

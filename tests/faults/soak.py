@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -103,6 +104,9 @@ class Soak:
 
     def _fill_the_pools(self) -> None:
         """What is made at first use, threads of every pool among it, is there afterwards."""
+        paths = [f"/camera/{one}/image?overlay=true" for one in CAMERAS.values()] * 16
+        with ThreadPoolExecutor(16) as askers:
+            list(askers.map(self.here.worker.get, paths))
         for trouble in self.plan.troubles:
             if trouble.name in ("subscriptions cycle", "client stuck"):
                 with trouble.make(self.here):

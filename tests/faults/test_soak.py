@@ -74,7 +74,7 @@ def test_a_soak_in_which_all_went_well_is_called_so():
         ([SAMPLE], replace(OUTAGE, recovered_sec=None), HELD, DELIVERED, RAN),
         ([SAMPLE], replace(OUTAGE, recovered_sec=11.0), HELD, DELIVERED, RAN),
         ([SAMPLE], replace(OUTAGE, kept_rate=0.5), HELD, DELIVERED, RAN),
-        ([SAMPLE], OUTAGE, replace(HELD, threads=43), DELIVERED, RAN),
+        ([SAMPLE], OUTAGE, replace(HELD, threads=45), DELIVERED, RAN),
         ([SAMPLE], OUTAGE, replace(HELD, descriptors=65), DELIVERED, RAN),
         ([SAMPLE], OUTAGE, replace(HELD, children=1), DELIVERED, RAN),
         ([SAMPLE], OUTAGE, HELD, replace(DELIVERED, records_lost=1), RAN),

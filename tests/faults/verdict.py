@@ -131,7 +131,7 @@ def figures(
     grown = slope(samples)
     return [
         *([_memory(grown)] if grown.judged else []),
-        Figure("more threads", after.threads - before.threads, 2),
+        Figure("more threads", after.threads - before.threads, 4),
         Figure("more descriptors", after.descriptors - before.descriptors, 4),
         Figure("more children", after.children - before.children, 0),
         Figure("faults played", len(outages), 1, least=True),
