@@ -18,7 +18,7 @@ from typing import Any
 
 import siwatsystem
 from siwatsystem.errors import ModelInvalid, ModelRefused
-from siwatsystem.runtime.confine import RESULT, UNLIMITED
+from siwatsystem.runtime.confine import PARENT, RESULT, UNLIMITED
 from siwatsystem.runtime.encoder import NotAnEncoder
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def _environment(folder: Path, on_gpu: bool) -> dict[str, str]:
     kept = {key: os.environ[key] for key in names if key in os.environ}
     package = Path(siwatsystem.__file__).resolve().parent.parent
     home = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(package)}
+    home[PARENT] = str(os.getpid())
     unseen = {} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}
     # A heap per thread reserves 64 MB of address space each, which is limited.
     return kept | home | unseen | {"PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}

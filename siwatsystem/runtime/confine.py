@@ -15,6 +15,8 @@ from typing import Any
 
 RESULT = "result.json"
 UNLIMITED = 0
+PARENT = "CONFINED_BY"
+"""The variable that holds the process id of whoever started this one."""
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _NETWORK_EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"}
@@ -32,6 +34,9 @@ def confine(memory_mb: int, niceness: int = 10) -> None:
     os.nice(niceness)
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Who ended while this process was still starting sends no signal any more.
+    if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+        raise SystemExit(f"process {os.environ[PARENT]}, which started this one, is gone")
     # A network namespace of its own needs a privilege that a container often lacks; the hook
     # below then still stops whatever goes through Python.
     libc.unshare(_CLONE_NEWNET)
