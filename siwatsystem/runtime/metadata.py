@@ -206,5 +206,6 @@ def literal(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, SystemError):
+        # SystemError: Python's parser counts wrongly where a finalizer parses something in between.
         return value
