@@ -92,7 +92,7 @@ def disk_full(folder: Path, length: Length) -> Sequence[Figure]:
         here.told(new, True)
     return [
         Figure("told after", said, 30, "s", timed=True),
-        Figure("frames a second meanwhile", rate, 4, least=True, timed=True),
+        Figure("frames a second meanwhile", rate, 1, least=True),
         Figure("well again after", well, 30, "s", timed=True),
         Figure("half files", len(half), 0),
         Figure("worker alive", alive, 1, least=True),
