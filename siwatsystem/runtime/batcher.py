@@ -101,6 +101,12 @@ class Batcher:
             return "its thread has ended"
         return None
 
+    @property
+    def computing(self) -> bool:
+        """Whether a call is under way."""
+        with self._state:
+            return bool(self._calls)
+
     def abandon(self) -> None:
         """Serve nothing any more, without waiting for calls under way: nothing can end them. Who waits
         is told (ModelStuck); the backend is closed once the last call comes back, if it ever does."""

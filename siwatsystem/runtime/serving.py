@@ -6,6 +6,7 @@ loaded beside it. Until that is there, whoever asks is told so (`ModelStuck`).
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ from siwatsystem.supervision import Watch, Watched, unwatched
 from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
+
+MOST_STUCK = 8
+"""Backends that may hang, with their memory and a core each, before no further one is loaded beside them."""
+RELOAD_SEC = 900.0
+"""Loading anew, which may take an export and a trial, hangs itself where it takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,10 @@ class Serving:
         self._stuck_sec = care.stuck_sec
         self._lock = threading.Lock()
         self._batcher = Batcher(backend, wait_sec, name)
+        self._stuck: list[Batcher] = []
+        """Those that were given up and have not answered since."""
         self._reloading: threading.Thread | None = None
+        self._reloading_since = 0.0
         self._unloadable: str | None = None
         """Why it could not be loaded anew."""
         self._closed = False
@@ -63,19 +72,31 @@ class Serving:
             self._closed = True
         self._batcher.close()
 
-    def renew(self) -> None:
-        """Give up what is in service and load it anew, in the background."""
-        with self._lock:
-            if self._closed or self._reloading is not None:
-                return
-            self._reloading = threading.Thread(target=self._reload, name=f"reload-{self._name}", daemon=True)
-            thread = self._reloading
+    def renew(self) -> bool:
+        """Give up what is in service and load it anew, in the background; False where that cannot be done."""
+        if self._reloading is not None:
+            return False
         self._batcher.abandon()
-        thread.start()
+        with self._lock:
+            if self._closed:
+                return False
+            self._stuck = [one for one in {*self._stuck, self._batcher} if one.computing]
+            if len(self._stuck) >= MOST_STUCK:
+                self._unloadable = f"it hangs {len(self._stuck)} times already: restart the worker"
+                return False
+            thread = threading.Thread(target=self._reload, name=f"reload-{self._name}", daemon=True)
+            self._reloading, self._reloading_since = thread, time.monotonic()
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread is to be had now
+                self._unloadable, self._reloading = f"it could not be loaded anew: {error}", None
+                return False
+        return True
 
     def _look(self, now: float) -> str | None:
         if self._reloading is not None:
-            return None
+            since = now - self._reloading_since
+            return f"loading it anew takes longer than {RELOAD_SEC:g} s" if since > RELOAD_SEC else None
         return self._unloadable or self._batcher.wrong(now, self._stuck_sec)
 
     def _reload(self) -> None:

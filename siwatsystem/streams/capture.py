@@ -93,8 +93,10 @@ class Capture:
         """Why this capture has to give way to another one at that time; None while it is well."""
         if not self.running:
             return "its reader has died"
+        # In this order: an attempt has its cutoff before it begins, and that of the one before is old.
+        attempting = self._attempting
         cut_at = self._cutoff.cut_at
-        since = 0.0 if cut_at is None or not self._attempting else now - cut_at
+        since = now - cut_at if attempting and cut_at is not None else 0.0
         if since <= self._settings.supervision.reader_stuck_sec:
             return None
         return f"its reader has hung for {since:.0f} s ({self._cutoff.reason})"

@@ -200,14 +200,15 @@ class SourcePool:
         capture = shared.capture
         return _HANGS if capture.thread.ident is None else capture.look(now)
 
-    def _replace(self, shared: _Shared) -> None:
-        """Another capture for the same source; what the one before still delivers is thrown away."""
+    def _replace(self, shared: _Shared) -> bool:
+        """Another capture for the same source; what the one before still delivers is thrown away. False:
+        so many hang that this one was never begun, and the watchdog begins it when one of them ends."""
         with self._lock:
             before = shared.capture
             source = before.source
             current = self._shared.get(source.spec)
             if current is not shared or before.thread.ident is None:
-                return
+                return False
             shared.capture = Capture(source, self._settings, self._opener)
             self._ending.add(before)
             begun = False
@@ -217,6 +218,7 @@ class SourcePool:
         source.reconnects += 1
         if not begun:
             source.failed(StreamUnreachable(_HANGS))
+        return True
 
     def _failed(self, shared: _Shared, reason: str | None) -> None:
         """The restarts are used up, or (None) it works again, which its frames tell."""

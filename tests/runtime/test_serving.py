@@ -9,7 +9,7 @@ import pytest
 
 from siwatsystem.errors import PipelineFailed
 from siwatsystem.runtime.batcher import ModelStuck
-from siwatsystem.runtime.serving import Care, Serving
+from siwatsystem.runtime.serving import MOST_STUCK, RELOAD_SEC, Care, Serving
 from siwatsystem.supervision import Forget, Watched
 from tests.runtime.test_batcher import FakeBackend, join, picture
 
@@ -101,6 +101,65 @@ def test_one_that_cannot_be_loaded_again_is_tried_again_by_the_next_restart() ->
     serving.renew()
     until(lambda: serving.backend is fresh)
     assert watch.look() is None
+    serving.close()
+
+
+def test_backends_that_hang_are_bounded_and_one_that_comes_back_makes_room() -> None:
+    hung = [stuck(1) for _ in range(MOST_STUCK)]
+    fresh = FakeBackend()
+    backends = iter([*hung[1:], fresh])
+    watch = Watch()
+    serving = Serving(hung[0], lambda: next(backends), 0.0, "hangs", Care(watch, STUCK_SEC))
+    threads: list[threading.Thread] = []
+    for backend in hung:
+        until(lambda backend=backend: serving.backend is backend and watch.look() is None)
+        threads.append(threading.Thread(target=told, args=(serving, 10)))
+        threads[-1].start()
+        assert backend.busy.wait(30)
+        restarted = watch.watched[0].restart()
+        assert restarted is (backend is not hung[-1])
+    assert watch.look() == f"it hangs {MOST_STUCK} times already: restart the worker"
+    hung[2].go.set()
+    until(lambda: hung[2].closed)
+    assert watch.watched[0].restart() is True
+    until(lambda: serving.backend is fresh)
+    until(lambda: watch.look() is None)
+    for backend in hung:
+        backend.go.set()
+    join(threads)
+    serving.close()
+
+
+def test_where_there_is_no_thread_for_loading_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watch, fresh = Watch(), FakeBackend()
+    serving = Serving(stuck(1), lambda: fresh, 0.0, "waits", Care(watch, STUCK_SEC))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert serving.renew() is False
+    assert watch.look() == "it could not be loaded anew: can't start new thread"
+    assert serving.renew() is True
+    until(lambda: serving.backend is fresh)
+    serving.close()
+
+
+def test_loading_anew_that_hangs_is_told() -> None:
+    go, watch = threading.Event(), Watch()
+
+    def load() -> FakeBackend:
+        assert go.wait(30)
+        return FakeBackend()
+
+    serving = Serving(stuck(1), load, 0.0, "waits", Care(watch, STUCK_SEC))
+    assert serving.renew() is True
+    assert watch.look() is None
+    assert watch.look(later=RELOAD_SEC + 1) == "loading it anew takes longer than 900 s"
+    assert serving.renew() is False
+    go.set()
+    until(lambda: watch.look(later=RELOAD_SEC + 1) is None)
+    assert told(serving, 8) == 8
     serving.close()
 
 
