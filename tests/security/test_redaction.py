@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import socketserver
+import sys
 import threading
 import time
 import urllib.request
@@ -16,11 +17,13 @@ from urllib.parse import quote
 import psutil
 import pytest
 
+from demo.processes import Process
 from tests.acceptance.archives import repack
 from tests.acceptance.client import Client
+from tests.acceptance.conftest import CLIPS
 from tests.acceptance.worker import WorkerProcess, worker
 
-pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(400)]
 USER = "zqUser"
 MARKS = ("zqUser", "zqHead", "zqAt", "zqColon", "zqSlash", "zqHash", "zqQuery", "zqAmp", "zqTail", "zqToken")
 """Parts of every secret, so that one that is cut at any separator is found too."""
@@ -127,8 +130,9 @@ def addresses(password: str, http: int, rtsp: int) -> list[tuple[str, str]]:
     return found
 
 
-def subscribe_all(running: WorkerProcess, pairs: list[tuple[str, str]], good: str) -> list[str]:
-    """Everything that the worker says to a client that subscribes all of them, in three ways."""
+def subscribe_all(running: WorkerProcess, pairs: list[tuple[str, str]], good: str, station: str) -> list[str]:
+    """Everything that the worker says to a client that subscribes all of them, in three ways, while what is
+    seen at `station` cannot be delivered."""
     login = {"Authorization": f"Bearer {TOKEN}"}
     with Client(f"ws://127.0.0.1:{running.port}/?token={TOKEN}", login) as client:
         for number, (camera, archive) in enumerate(pairs):
@@ -136,6 +140,7 @@ def subscribe_all(running: WorkerProcess, pairs: list[tuple[str, str]], good: st
             client.subscribe(
                 f"d;snap{number}", snapshotUrl=camera, snapshotInterval=500, modelUrl=good, modelId=9999
             )
+        client.subscribe("d;seen", snapshotUrl=station, snapshotInterval=500, modelUrl=good, modelId=9999)
         # What is no command quotes nothing of it either.
         camera = pairs[0][0]
         client.subscribe("d;bad", rtspUrl=[camera], modelUrl=camera)
@@ -144,8 +149,9 @@ def subscribe_all(running: WorkerProcess, pairs: list[tuple[str, str]], good: st
         client.send({"type": "subscribe", "payload": camera})
         client.send(json.dumps({"type": "subscribe", "payload": {"rtspUrl": camera}}) + "rubbish")
         client.send(json.dumps({"type": "unsubscribe", "payload": camera}).replace("/", "\\/"))
-        deadline = time.monotonic() + 12
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while time.monotonic() < began + 12 or not refused(running):
+            assert time.monotonic() < began + 240, json.dumps(json.loads(read(running, "/health"))["outbox"])
             client.next(1)
         said = [json.dumps(message) for message in client.received]
     kinds = {message["type"] for message in client.received}
@@ -153,6 +159,12 @@ def subscribe_all(running: WorkerProcess, pairs: list[tuple[str, str]], good: st
     codes = {message["code"] for message in client.received if message["type"] == "error"}
     assert {"stream_unauthorized", "stream_unreachable", "stream_refused", "model_download_failed"} <= codes
     return said
+
+
+def refused(running: WorkerProcess) -> bool:
+    """Whether both databases were asked, and refused."""
+    servers = json.loads(read(running, "/health"))["outbox"]["servers"]
+    return bool(servers) and all(server["error"] or server["waiting"] for server in servers)
 
 
 def forms() -> list[bytes]:
@@ -222,8 +234,12 @@ def test_no_secret_of_an_address_is_ever_told(level: str, tmp_path: Path) -> Non
 
         archive = repack(shelf / "good.mpta", targets)
         running = stack.enter_context(worker(folder, **settings))
+        command = [sys.executable, "-m", "demo.cameras.snapshot_server", str(CLIPS[-1])]
+        camera = Process(command, tmp_path / "camera.log")
+        stack.callback(camera.stop)
+        station = camera.first_line(60).split()[-1] + "/snapshot"
         pairs = [pair for password in PASSWORDS for pair in addresses(password, http, rtsp)]
-        said = subscribe_all(running, pairs, archive.as_uri())
+        said = subscribe_all(running, pairs, archive.as_uri(), station)
         found = [leak for text in said for leak in leaks("message", text.encode())]
         for path in ("/health", "/metrics", "/api/cameras", "/openapi.json"):
             found += leaks(path, read(running, path))
