@@ -18,13 +18,13 @@ from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.batcher import ModelClosed, ModelStuck
 from siwatsystem.runtime.encoder import Encoder, stretched, unit_rows
 from siwatsystem.runtime.postprocess import Floats
-from siwatsystem.runtime.serving import Care
+from siwatsystem.runtime.serving import MOST_STUCK, Care
 from siwatsystem.supervision import Watched
 
 logger = logging.getLogger(__name__)
 
-
 _NOTICED_SEC = 0.5
+_CLOSE_SEC = 10.0
 
 
 class _Loaded:
@@ -36,8 +36,13 @@ class _Loaded:
         self.lock = threading.Lock()
         self.since: float | None = None
         """When the call under way began (`time.monotonic()`); None while there is none."""
+        self._closed = False
 
     def close(self) -> None:
+        """By who holds `lock`."""
+        if self._closed:
+            return
+        self._closed = True
         self.exact.close()
         if self.fast is not None:
             self.fast.close()
@@ -74,6 +79,10 @@ class SharedEncoder:
         self.fast_available = auto.supports_fast(settings, path)
         exact, self.dimensions = self._load("exact")
         self._loaded = _Loaded(exact)
+        self._given_up: list[_Loaded] = []
+        """Those whose calls have not come back since."""
+        self._state = threading.Lock()
+        """For who changes what is in service, or that it is closed."""
         self._stuck_sec = care.stuck_sec
         self._reloading = False
         self._unloadable: str | None = None
@@ -116,11 +125,18 @@ class SharedEncoder:
             self._ensure_fast(loaded)
 
     def close(self) -> None:
-        """Let the call under way end, then close what is loaded."""
+        """Let the call under way end (at most 10 s), then close what is loaded; what hangs is left alone."""
         self._forget()
-        with contextlib.suppress(ModelClosed, ModelStuck), self._mine() as loaded:
+        with self._state:
             self._closed = True
+            loaded = self._loaded
+        if not loaded.lock.acquire(timeout=_CLOSE_SEC):
+            logger.error("encoder %s is still computing after %g s", self.path.stem, _CLOSE_SEC)
+            return
+        try:
             loaded.close()
+        finally:
+            loaded.lock.release()
 
     @contextlib.contextmanager
     def _mine(self) -> Generator[_Loaded]:
@@ -128,6 +144,8 @@ class SharedEncoder:
         wait while it gets stuck."""
         loaded = self._loaded
         while not loaded.lock.acquire(timeout=_NOTICED_SEC):
+            if self._closed:
+                raise ModelClosed
             if loaded is not self._loaded or self._reloading:
                 raise ModelStuck
         try:
@@ -136,9 +154,9 @@ class SharedEncoder:
             if loaded is not self._loaded:
                 raise ModelStuck
             yield loaded
-            if loaded is not self._loaded:
-                loaded.close()  # it was given up, and has answered after all
         finally:
+            if loaded is not self._loaded or self._closed:
+                loaded.close()  # it was given up, or closed, and has come back after all
             loaded.since = None
             loaded.lock.release()
 
@@ -150,19 +168,45 @@ class SharedEncoder:
             return f"a call takes longer than {self._stuck_sec:g} s"
         return self._unloadable
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        """Load it anew, in the background; False where that cannot be done."""
+        if self._closed or self._reloading:
+            return False
+        self._given_up = [one for one in {*self._given_up, self._loaded} if one.lock.locked()]
+        if len(self._given_up) >= MOST_STUCK:
+            self._unloadable = f"it hangs {len(self._given_up)} times already: restart the worker"
+            return False
         self._reloading = True
-        threading.Thread(target=self._reload, name=f"reload-{self.path.stem}", daemon=True).start()
+        try:
+            threading.Thread(target=self._reload, name=f"reload-{self.path.stem}", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had now
+            self._unloadable, self._reloading = f"it could not be loaded anew: {error}", False
+            return False
+        return True
 
     def _reload(self) -> None:
         try:
-            self._loaded = _Loaded(self._load("exact")[0])
-            self._unloadable = None
+            fresh = _Loaded(self._load("exact")[0])
         except Exception as error:
             # This thread's outermost call: whatever keeps an encoder from being loaded is told by `_look`.
             logger.exception("encoder %s could not be loaded anew", self.path.stem)
             self._unloadable = f"it could not be loaded anew: {type(error).__name__}: {error}"
+        else:
+            self._serve(fresh)
         self._reloading = False
+
+    def _serve(self, fresh: _Loaded) -> None:
+        """Have it answer from now on, unless all was closed meanwhile."""
+        with self._state:
+            closed, old = self._closed, self._loaded
+            if not closed:
+                self._loaded, self._unloadable = fresh, None
+        unused = fresh if closed else old
+        if unused.lock.acquire(blocking=False):  # else whoever holds it closes it
+            try:
+                unused.close()
+            finally:
+                unused.lock.release()
 
     def _ensure_fast(self, loaded: _Loaded) -> Encoder:
         if loaded.fast is None:

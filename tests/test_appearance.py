@@ -1,20 +1,26 @@
 """Appearance encoders in the registry: loaded once, beside the model of the same file, closed last."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from siwatsystem.appearance import SharedEncoder
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Classification
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.runtime.batcher import ModelClosed
 from siwatsystem.runtime.devices import has_bf16
+from siwatsystem.runtime.encoder import EncoderInput
+from siwatsystem.runtime.serving import Care
+from siwatsystem.supervision import Forget, Watched
 from siwatsystem.testing import FakeEncoder, FakeRegistry
 from tests.nets import Nets, nets
+from tests.servers import until
 
 __all__ = ["nets"]
 
@@ -110,3 +116,103 @@ def test_the_fake_is_asked_like_the_real_one(tmp_path: Path):
     assert held.embed([]).shape == (0, 2)
     registry.release("looks", held)
     assert registry.held == []
+
+
+class Slow:
+    """An encoder whose calls wait until it may `go`."""
+
+    precision, runtime, input = "exact", "fake", EncoderInput((8, 8))
+
+    def __init__(self, hangs: bool = False) -> None:
+        self.go, self.busy = threading.Event(), threading.Event()
+        self.hangs = hangs
+        self.closed = 0
+
+    def features(self, batch: np.ndarray) -> np.ndarray:
+        # The first picture is that of the loading, which tells how long the rows are.
+        if self.hangs and batch.any():
+            self.busy.set()
+            assert self.go.wait(30)
+        return np.ones((len(batch), 4), np.float32)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Kept(list[Watched]):
+    """What is to be watched."""
+
+    def __call__(self, watched: Watched) -> Forget:
+        self.append(watched)
+        return lambda: None
+
+
+@pytest.fixture
+def stuck(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[SharedEncoder, Slow, Slow, Watched]]:
+    """An encoder that hangs in a call, what is loaded in its place, and how it is watched."""
+    hung, fresh, watch = Slow(hangs=True), Slow(), Kept()
+    backends = iter([hung, fresh])
+    monkeypatch.setattr("siwatsystem.runtime.auto.load_encoder", lambda *_: next(backends))
+    monkeypatch.setattr("siwatsystem.appearance._CLOSE_SEC", 0.2)
+    settings, care = RuntimeSettings(device="cpu", backend="openvino"), Care(watch, 30.0)
+    shared = SharedEncoder(tmp_path / "looks.onnx", "digest", settings, tmp_path, threading.Event(), care)
+    caller = threading.Thread(target=shared.embed, args=([np.full((8, 8, 3), 9, np.uint8)],))
+    caller.start()
+    assert hung.busy.wait(30)
+    yield shared, hung, fresh, watch[0]
+    hung.go.set()
+    caller.join(30)
+
+
+def test_one_that_hangs_is_replaced_and_closed_when_it_comes_back(
+    stuck: tuple[SharedEncoder, Slow, Slow, Watched],
+):
+    shared, hung, fresh, watched = stuck
+    assert watched.look(time.monotonic()) is None
+    assert watched.look(time.monotonic() + 31) == "a call takes longer than 30 s"
+    assert watched.restart() is True
+    until(lambda: shared._loaded.exact is fresh)
+    assert len(shared.embed([np.ones((8, 8, 3), np.uint8)])) == 1
+    assert hung.closed == 0
+    hung.go.set()
+    until(lambda: hung.closed == 1)
+    shared.close()
+    assert (hung.closed, fresh.closed) == (1, 1)
+
+
+def test_closing_does_not_wait_for_one_that_hangs(stuck: tuple[SharedEncoder, Slow, Slow, Watched]):
+    shared, hung, fresh, watched = stuck
+    shared.close()
+    assert hung.closed == 0
+    assert watched.restart() is False
+    with pytest.raises(ModelClosed):
+        shared.embed([np.ones((8, 8, 3), np.uint8)])
+    hung.go.set()
+    until(lambda: hung.closed == 1)
+    assert fresh.closed == 0
+
+
+def test_what_is_loaded_anew_after_the_close_is_closed_too(stuck: tuple[SharedEncoder, Slow, Slow, Watched]):
+    shared, _, fresh, _ = stuck
+    shared.close()
+    shared._reload()
+    assert fresh.closed == 1
+
+
+def test_where_there_is_no_thread_for_loading_it_is_tried_again(
+    stuck: tuple[SharedEncoder, Slow, Slow, Watched], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    shared, _, fresh, watched = stuck
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert watched.restart() is False
+    assert watched.look(time.monotonic()) == "it could not be loaded anew: can't start new thread"
+    assert watched.restart() is True
+    until(lambda: shared._loaded.exact is fresh)
+    until(lambda: watched.look(time.monotonic()) is None)
+    shared.close()
