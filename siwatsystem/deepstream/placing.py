@@ -67,7 +67,7 @@ class Placing:
         slot.current = request
         request.stage = Stage.ASKED
         request.attempt += 1
-        request.pushes = 0
+        request.series = request.pushes = 0
         request.end_told = False
         request.restored = False
         request.reason = "the app was asked to begin it"
@@ -115,7 +115,7 @@ class Placing:
             for file in files
         ]
         message = PushFile(
-            request_id=f"{request.run}/{request.pushes}",
+            request_id=f"{request.run}/{request.series}.{request.pushes}",
             stream_id=slot.stream_id,
             camera_id=request.camera_id,
             files_count=len(files),

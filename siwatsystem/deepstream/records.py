@@ -93,6 +93,7 @@ def request_record(request: Request) -> dict[str, Any]:
         "ending": None if request.ending is None else request.ending.value,
         "attempt": request.attempt,
         "fruitless": request.fruitless,
+        "series": request.series,
         "instance_id": request.instance_id,
         "stream_id": request.stream_id,
         "began_at": request.began_at,

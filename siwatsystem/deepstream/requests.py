@@ -71,6 +71,8 @@ class Request:
     """In the app's hands, in the order of the pushes."""
     current: int | None = None
     """The file that is being analysed."""
+    series: int = 0
+    """Counts the times that the app told what it has: pushes after that repeat none of those before."""
     pushes: int = 0
     end_told: bool = False
     """The end mark was sent."""

@@ -23,8 +23,8 @@ class Synchronising:
             return
         app.syncing = True
         self._ledger.deadlines.set((app.instance_id,), self._ledger.now + self._ledger.limits.answer_sec)
-        query = QueryAnalysisStatus(request_id=f"sync:{app.instance_id}#{app.run}")
-        self._ledger.do(Send(app.connection, query))
+        # Without a request_id: asked again it is no repeat, the answer is another then.
+        self._ledger.do(Send(app.connection, QueryAnalysisStatus()))
 
     def compare(self, app: App, told: list[StreamStatus]) -> None:
         """The app has told; slots go on from there."""
@@ -72,6 +72,9 @@ class Synchronising:
                 request.move(file, FileState.GIVEN)
         request.put_back([file_id for file_id in request.given if file_id not in known])
         request.restored = False
+        request.series += 1
+        request.pushes = 0
+        self._ledger.note_request(request)
         assert all(file.state in FINISHED or file.id in request.given for file in files)
         self._ledger.note_counts(request)
         if request.stage is Stage.INTERRUPTING:

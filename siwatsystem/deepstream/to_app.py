@@ -125,7 +125,7 @@ class PushFile(OfCamera):
 
     EXAMPLE: ClassVar[dict[str, Any]] = {
         "type": "push_file",
-        "request_id": "run:r1#1/1",
+        "request_id": "run:r1#1/0.1",
         "stream_id": 0,
         "camera_id": 3,
         "files_count": 1,

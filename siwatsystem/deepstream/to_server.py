@@ -158,7 +158,7 @@ class PushAck(OfCamera):
 
     EXAMPLE: ClassVar[dict[str, Any]] = {
         "type": "push_ack",
-        "request_id": "run:r1#1/1",
+        "request_id": "run:r1#1/0.1",
         "stream_id": 0,
         "camera_id": 3,
         "status": "ok",

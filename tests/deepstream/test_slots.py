@@ -720,6 +720,18 @@ def test_after_a_restart_of_the_server_apps_are_adopted_or_reaped():
     assert bench.request().files[0].state is FileState.DONE
 
 
+def test_a_push_after_a_restart_is_no_repeat_of_one_before():
+    bench = Bench(limits=Limits(push_window=2))
+    bench.start(count=4)
+    (first,) = sent(bench.says(AnalysisStarted, status="ok"))
+    bench.control = Control.rebuilt(bench.control.export(), bench.now, Limits(push_window=2))
+    bench.ready(2, reconnection=True)
+    stream = StreamStatus(stream_id=0, status="running", cameras=[CameraStatus(camera_id=3, status="queued")])
+    (again,) = sent(bench.do(Received(2, AnalysisStatus(streams=[stream]))))
+    assert [file.file_id for file in again.files] == [0, 1]
+    assert first.request_id != again.request_id
+
+
 def test_a_launch_that_nobody_waits_for_any_more_is_ended():
     bench = Bench(connected=False)
     bench.do(Exited("a", 1, 1))
