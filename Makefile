@@ -7,7 +7,7 @@ REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system demo demo-check test test-fast check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system system-tests demo demo-check test test-fast check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -21,13 +21,17 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 system: setup
 	$(BIN)/python -m demo.cameras.system_packages --install
 
+# The same, and what only tests need (a browser, a view of system calls).
+system-tests: setup
+	$(BIN)/python -m demo.cameras.system_packages --install --tests
+
 demo: setup system
 	$(BIN)/python -m demo
 
 demo-check: setup system
 	$(BIN)/python -m demo --check
 
-test: setup system
+test: setup system-tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-fast: setup

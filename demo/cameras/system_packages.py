@@ -1,15 +1,16 @@
 """What the RTSP camera needs of the operating system.
 
-    python -m demo.cameras.system_packages [--install]
+    python -m demo.cameras.system_packages [--install] [--tests]
 
 `--install` asks apt-get, where this user may; else what is missing is named and the demo shows its
-cameras over HTTP.
+cameras over HTTP. `--tests` adds what only tests need: a browser, and a view of system calls.
 """
 
 import argparse
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -22,6 +23,8 @@ PACKAGES = (
     "gstreamer1.0-plugins-ugly",
     "gstreamer1.0-libav",
 )
+FOR_TESTS = ("chromium", "strace")
+"""Packages whose program has their name."""
 APT = ["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"]
 INSTALL_TIMEOUT_SEC = 900
 LOOK = """
@@ -53,12 +56,17 @@ def missing() -> list[str]:
     return look.stdout.split() if look.returncode == 0 else list(PACKAGES)
 
 
-def install() -> str:
-    """Install what is missing. Returns why that could not be done, empty when it was."""
+def missing_for_tests() -> list[str]:
+    """Debian packages that tests need beside those."""
+    return [name for name in FOR_TESTS if shutil.which(name) is None]
+
+
+def install(packages: Sequence[str] = PACKAGES) -> str:
+    """Install `packages`. Returns why that could not be done, empty when it was."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return "this needs apt-get as root: apt-get install " + " ".join(PACKAGES)
+        return "this needs apt-get as root: apt-get install " + " ".join(packages)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    steps = (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES])
+    steps = (["update"], ["install", "-y", "--no-install-recommends", *packages])
     for step in steps:
         command = ["apt-get", *APT, *step]
         try:
@@ -75,11 +83,15 @@ def install() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the RTSP camera needs of the operating system.")
     parser.add_argument("--install", action="store_true", help="install it with apt-get where possible")
+    parser.add_argument("--tests", action="store_true", help="and what only tests need")
     options = parser.parse_args()
-    lacking = missing()
-    reason = install() if lacking and options.install else ""
-    if options.install and lacking:
-        lacking = missing()
+    lacking, for_tests = missing(), missing_for_tests() if options.tests else []
+    reason = ""
+    if options.install and (lacking or for_tests):
+        reason = install([*(PACKAGES if lacking else ()), *for_tests])
+        lacking, for_tests = missing(), [name for name in for_tests if shutil.which(name) is None]
+    if for_tests:
+        print("tests: the system lacks " + ", ".join(for_tests))
     if lacking:
         print("RTSP cameras: the system lacks " + ", ".join(lacking))
         if reason:

@@ -24,7 +24,8 @@ def policy_of(page: str) -> str:
         allowed[kind] = [*(one for one in allowed[kind] if one != "'none'"), f"'sha256-{digest}'"]
     lists = "; ".join(f"{kind}-src {' '.join(found)}" for kind, found in allowed.items())
     return (
-        f"default-src 'none'; {lists}; img-src 'self' data:; connect-src 'self'; "
+        # `blob:` is what a page's own script has fetched, and shows.
+        f"default-src 'none'; {lists}; img-src 'self' data: blob:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
