@@ -358,5 +358,5 @@ TestControl = ControlMachine.TestCase
 @pytest.mark.timeout(900)
 def test_at_length() -> None:
     run_state_machine_as_test(
-        ControlMachine, settings=settings(max_examples=1500, stateful_step_count=80, deadline=None)
+        ControlMachine, settings=settings(max_examples=300, stateful_step_count=80, deadline=None)
     )
