@@ -35,6 +35,9 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SEC = 60.0
 """For frames to come again, before the soak goes on without them."""
 DRAIN_SEC = 120.0
+SETTLE_SEC = 180.0
+MODEL = "7"
+"""The id of the model that both cameras run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Soak:
         here = self.here
         until(lambda: len(here.backend.online) == len(CAMERAS), 240)
         with Sampler(here, self.folder / "samples.csv", self.began, self.plan.sample_sec) as sampler:
+            self._settle()
             self._fill_the_pools()
             before = self._held()
             begun = drawn = time.monotonic()
@@ -101,6 +105,15 @@ class Soak:
     def _over(self, begun: float) -> bool:
         late = time.monotonic() - begun >= self.plan.lasts_sec
         return late or self.stop.is_set() or not self.here.alive
+
+    def _settle(self) -> None:
+        """Let the worker compare its precisions: the faster one's networks are loaded beside the others."""
+        ends = time.monotonic() + SETTLE_SEC
+        while time.monotonic() < ends and not self.stop.is_set():
+            precision = self.here.worker.json("/health")["precision"].get(MODEL, "")
+            if precision.startswith("fast") or "set to exact" in precision:
+                return
+            self.stop.wait(1)
 
     def _fill_the_pools(self) -> None:
         """What is made at first use, threads of every pool among it, is there afterwards."""
