@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from siwatsystem import archive_tests
+from siwatsystem import archive_tests, heaps
 from siwatsystem.actions.base import Problem
 from siwatsystem.actions.outbox import Outbox
 from siwatsystem.archive_shelf import Copy
@@ -118,6 +118,7 @@ class Engine:
                 opened = self._open.pop(id(pipeline), None)
             if opened is not None:
                 opened.close()
+                heaps.give_back()
         self.archives.release(key.model_id, _user(key), key.url)
 
     def close(self, timeout: float) -> None:

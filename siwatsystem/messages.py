@@ -20,7 +20,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from siwatsystem.errors import ERROR_CODES, ErrorCode, InvalidJson, InvalidMessage, TooDeep, UnknownType
+from siwatsystem.errors import ERROR_CODES, ErrorCode, InvalidMessage, UnknownType
+from siwatsystem.json_text import loads
 
 
 def _whole(value: object) -> object:
@@ -193,9 +194,6 @@ COMMAND_TYPES = (
     "patchSessionResult",
 )
 
-MAX_BRACKETS = 64 * 1024
-"""Of one message. No session that is kept is so large, and reading many more would hold up other clients."""
-
 
 # --- from the worker -------------------------------------------------------------------------
 
@@ -319,7 +317,7 @@ def encode(message: Sendable) -> str:
 
 def decode(text: str, max_depth: int = 32) -> Command:
     """One command. Raises InvalidJson, TooDeep, UnknownType or InvalidMessage: what is wrong, and where."""
-    value = _loads(text, max_depth)
+    value = loads(text, max_depth)
     if not isinstance(value, dict):
         raise InvalidMessage("a message must be a JSON object")
     kind: object = cast(dict[str, Any], value).get("type")
@@ -331,37 +329,6 @@ def decode(text: str, max_depth: int = 32) -> Command:
         return COMMANDS.validate_python(value)
     except ValidationError as error:
         raise InvalidMessage(describe(error)) from None
-
-
-def _loads(text: str, max_depth: int) -> object:
-    brackets = text.count("[") + text.count("{")
-    if brackets > MAX_BRACKETS:
-        raise TooDeep(f"nested deeper than {max_depth}, or more than {MAX_BRACKETS} arrays and objects")
-    try:
-        value: object = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        # The parser has a limit of its own, far above ours.
-        if "depth limit" in str(error):
-            raise TooDeep(f"nested deeper than {max_depth}") from None
-        raise InvalidJson(f"not JSON: {error}") from None
-    if brackets > max_depth and _deeper(value, max_depth):
-        raise TooDeep(f"nested deeper than {max_depth}")
-    return value
-
-
-def _deeper(value: object, most: int) -> bool:
-    """Whether arrays and objects nest deeper than `most`; looked at level by level, so that none recurses."""
-    level: list[Any] = [value]
-    for _ in range(most):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def describe(error: ValidationError) -> str:

@@ -8,7 +8,9 @@ _CARRYING = tuple(
     for each in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")  # NAT64, NAT64 of a site, IPv4-compatible
 )
 """Networks whose addresses end with the IPv4 address that they lead to."""
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16")))
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("fd00:ec2::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"))
+)
 """What clouds tell machines about themselves, passwords among it, outside of the link-local networks."""
 
 

@@ -1,7 +1,6 @@
 """The configured server: uvicorn with the limits and socket options that the promises need."""
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -15,8 +14,8 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from siwatsystem import heaps
 from siwatsystem.config import Settings
-from siwatsystem.cores import usable_cores
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.http_protocol import LimitedProtocol
 
@@ -27,7 +26,6 @@ LINGER_SEC = 0.5
 LOOPBACK = "127.0.0.1"
 GRACE_SEC = 2
 """Time for open requests to end by themselves when the worker is told to stop."""
-_M_ARENA_MAX = -8
 """The option's number in glibc's malloc.h."""
 
 
@@ -63,20 +61,9 @@ def address(settings: Settings) -> str:
     return LOOPBACK if settings.control_token is None else "0.0.0.0"  # noqa: S104 # nosec B104 # the token guards it
 
 
-def share_heaps() -> None:
-    """Let threads share as many heaps as there are cores, instead of having one each.
-
-    Every camera has several threads that take and give back whole pictures, and a heap keeps what was
-    given back to it: with heaps of their own a 1080p camera held half as much memory again.
-    """
-    # Other C libraries than glibc have no such option.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, usable_cores()))
-
-
 def run(app: FastAPI, settings: Settings) -> None:
     """Serve `app` until told to stop. Raises InvalidSetting when it cannot start."""
-    share_heaps()
+    heaps.share()
     limits = settings.websocket
     config = uvicorn.Config(
         app,

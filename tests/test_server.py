@@ -2,13 +2,9 @@
 
 import logging
 import os
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -101,36 +97,3 @@ def test_leaving_waits_for_threads_that_are_about_to_end(monkeypatch: pytest.Mon
         server.leave(0)
     assert answers == []
     assert time.monotonic() - began < 5
-
-
-ALLOCATE = """
-import ctypes, sys, threading
-from siwatsystem import server
-if sys.argv[2] == "shared":
-    server.share_heaps()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
-held = threading.Barrier(101)
-def allocate():
-    libc.malloc(1000)
-    held.wait()
-threads = [threading.Thread(target=allocate) for _ in range(100)]
-for thread in threads:
-    thread.start()
-held.wait()
-file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
-libc.malloc_info(0, file)
-libc.fclose(file)
-"""
-
-
-def heaps(file: Path, how: str) -> int:
-    """How many heaps a hundred threads of a process have that allocate at the same time."""
-    subprocess.run([sys.executable, "-c", ALLOCATE, str(file), how], check=True, timeout=60)
-    return len(re.findall("<heap nr=", file.read_text()))
-
-
-def test_threads_share_heaps(tmp_path: Path):
-    cores = os.cpu_count() or 1
-    assert heaps(tmp_path / "shared.xml", "shared") <= max(2, cores)
-    assert heaps(tmp_path / "own.xml", "own") > max(2, cores)

@@ -12,9 +12,9 @@ from siwatsystem.asyncapi import FROM_WORKER, TO_WORKER, document
 from siwatsystem.config import Settings, WebSocketSettings
 from siwatsystem.displays import MAX_SESSION_BYTES
 from siwatsystem.errors import ERROR_CODES
+from siwatsystem.json_text import MAX_BRACKETS
 from siwatsystem.messages import (
     CURRENT_CAR_KEYS,
-    MAX_BRACKETS,
     CameraConnection,
     DetectionData,
     Message,
