@@ -15,7 +15,7 @@ from siwatsystem.errors import ModelRefused, StreamLost, StreamUnauthorized
 from siwatsystem.frames import Image
 from siwatsystem.messages import encode
 from siwatsystem.routes.dashboard import camera_of
-from siwatsystem.routes.health import precisions_of
+from siwatsystem.routes.health import precisions_of, preparing
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.testing import FakeModel, FakeOpener, FakeSource, FakeSourcePool, fake_pipeline, until
 from siwatsystem.worker import Worker
@@ -340,6 +340,24 @@ def test_what_a_pipeline_suffers_is_told_to_its_holder_only():
         await until(lambda: two.told)
         assert bench.errors(two) == [("pipeline_failed", "d2;c2", False)]
         assert bench.errors(one) == []
+
+    play(scene, [ModelRefused("a pickle")])
+
+
+def test_models_that_are_being_prepared_are_named_until_they_are_ready_or_failed():
+    async def scene(bench: Bench) -> None:
+        one = bench.connect()
+        assert preparing(bench.worker) == []
+        bench.engine.gate.clear()
+        bench.subscribe(one)
+        assert preparing(bench.worker) == ["1"]
+        bench.engine.gate.set()
+        await until(lambda: bench.errors(one))
+        assert preparing(bench.worker) == []
+        bench.subscribe(one)  # tried again at once
+        assert preparing(bench.worker) == ["1"]
+        await bench.running()
+        assert preparing(bench.worker) == []
 
     play(scene, [ModelRefused("a pickle")])
 

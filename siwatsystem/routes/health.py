@@ -22,6 +22,9 @@ class Health(BaseModel):
     open: bool = Field(description="No token is needed to command this worker")
     subscriptions: int
     online: int = Field(description="Subscriptions whose camera delivers and whose pipeline is loaded")
+    preparing: list[str] = Field(
+        description="Ids of models that are being fetched and loaded, which takes minutes the first time"
+    )
     precision: dict[str, str] = Field(description="By model id: `exact` or `fast`, and why")
     decoding: dict[str, Any] = Field(
         description="By source: whether `all` frames or `keyframes` alone are decoded, the seconds between "
@@ -52,12 +55,19 @@ async def health(request: Request) -> Health:
         open=worker.settings.control_token is None,
         subscriptions=len(subscriptions),
         online=sum(worker.online(subscription.identifier) for subscription in subscriptions),
+        preparing=preparing(worker),
         precision=precisions_of(worker),
         decoding=decodings_of(worker),
         outbox=outbox,
         restarts=worker.supervisor.status(),
         problems=problems,
     )
+
+
+def preparing(worker: Worker) -> list[str]:
+    """Ids of the models that are on their way; one that failed is told among the problems instead."""
+    waiting = (one for one in worker.loader.all() if one.pipeline is None and one.error is None)
+    return sorted({str(loaded.key.model_id) for loaded in waiting})
 
 
 def precisions_of(worker: Worker) -> dict[str, str]:
