@@ -109,8 +109,8 @@ def _fill(file: Path) -> None:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What an archive that was not fetched as a whole has left where archives are looked for."""
-    return [path for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
+    """What lies where archives are looked for; what is being fetched now has a name with a dot."""
+    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
 
 
 def download_cut(folder: Path, length: Length) -> Sequence[Figure]:
@@ -129,7 +129,7 @@ def download_cut(folder: Path, length: Length) -> Sequence[Figure]:
         name = here.subscribe("cars", camera.url(), modelUrl=f"http://127.0.0.1:{proxy.port}/cars.mpta")
         here.told(name, True)
         models = folder / "worker" / "models" / "7"
-        before = sorted(path.name for path in models.iterdir())
+        before = visible(models)
         for part in (1, 50, 99):
             (place / f"new-{part}.mpta").write_bytes(whole + bytes(part))
             proxy.faults.truncate_after = len(whole) * part // 100
@@ -138,7 +138,7 @@ def download_cut(folder: Path, length: Length) -> Sequence[Figure]:
             here.client.until_error("model_download_failed", timeout=60)
             here.client.collect(2)
             kept += here.analysed(name) > analysed
-            installed += sorted(path.name for path in models.iterdir()) != before
+            installed += visible(models) != before
             here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": other}})
             proxy.none()
     return [
