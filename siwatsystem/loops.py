@@ -114,7 +114,8 @@ class AnalysisLoop:
         return f"{self.loaded.key.model_id} on {self.source.spec.label}"
 
     def start(self) -> None:
-        self._forget = self._care.watch(Watched("pipeline", self.name, self._look, self._renew_soon))
+        watched = Watched("pipeline", self.name, self._look, self._renew_soon, self._has_failed)
+        self._forget = self._care.watch(watched)
         self.source.add_listener(self._frame_arrived)
         self._loop.call_soon(self.nudge)  # a source that others use has a frame already
 
@@ -160,6 +161,11 @@ class AnalysisLoop:
     def _renew_soon(self) -> None:
         """From the supervisor's thread."""
         self._tell(self._renew, self._threads.under_way_since(self._turn))
+
+    def _has_failed(self, reason: str | None) -> None:
+        """From the supervisor's thread: no further frame is begun. That one is, its frames tell."""
+        if reason is not None:
+            self._tell(self._note, PipelineFailed(f"{reason}, as did those before: none is analysed for now"))
 
     def _renew(self, since: float | None) -> None:
         """Give up the frame under way `since` then, if it still is, and go on with the next one."""

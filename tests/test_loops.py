@@ -456,6 +456,13 @@ def test_a_frame_that_does_not_end_is_given_up_and_the_next_ones_are_analysed():
         await until(lambda: bench.sequences == [5])
         assert bench.told[1:] == [None]
         state = member.state
+        # One more, for which no restart is left: nothing else would tell that no frame comes any more.
+        watched[0].failed("a frame takes longer than 65 s")
+        watched[0].failed(None)
+        await until(lambda: len(bench.told) == 3)
+        assert (
+            bench.told[2] == "a frame takes longer than 65 s, as did those before: none is analysed for now"
+        )
         for gate in hung:
             gate.open.set()
         bench.source.show()
