@@ -14,6 +14,7 @@ from siwatsystem.runtime.encoder import Encoder, NotAnEncoder
 from siwatsystem.runtime.loaders import RuntimeName, open_encoder, open_model
 from siwatsystem.runtime.metadata import Metadata
 from siwatsystem.runtime.trial import Trial
+from siwatsystem.runtime.verdicts import LeftAlone
 
 if TYPE_CHECKING:
     from siwatsystem.runtime import export_cache
@@ -191,7 +192,8 @@ def _of_export(
     model, metadata = export_cache.exported(weights, settings, cache_dir, stop, kind)
     try:
         return made(model, metadata)
-    except NotAnEncoder:
+    except (NotAnEncoder, LeftAlone):
+        # Nothing new is known of the files, of which others may be in use: one made anew fares alike.
         raise
     except ModelInvalid as error:
         if stop is not None and stop.is_set():

@@ -27,6 +27,10 @@ _FORMAT = "1"
 """Part of every key: another version of the worker neither reads nor removes what this one keeps."""
 
 
+class LeftAlone(ModelInvalid):
+    """It failed lately and is not tried again yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """What was said, how often it failed so far, and when (seconds since 1970) it failed last."""
@@ -51,11 +55,11 @@ class Verdicts:
         self._folder = folder
 
     def passed(self, key: Sequence[str]) -> bool:
-        """Whether it passed; False where it has to be tried. Raises ModelInvalid where it failed lately."""
+        """Whether it passed; False where it has to be tried. Raises LeftAlone where it failed lately."""
         values = self._read(key)
         failure = _failure(values)
         if failure is not None and (rest := failure.rest(time.time())) > 0:
-            raise ModelInvalid(f"{failure.message}; it is not tried again for {max(1, round(rest))} s")
+            raise LeftAlone(f"{failure.message}; it is not tried again for {max(1, round(rest))} s")
         return failure is None and values.get("passed") is True
 
     def keep_passed(self, key: Sequence[str]) -> None:

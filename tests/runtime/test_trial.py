@@ -139,6 +139,20 @@ def test_a_kept_export_that_crashes_is_made_anew(
     assert [command[3] for command in started] == ran
 
 
+def test_a_kept_export_is_not_made_anew_for_what_is_left_alone(
+    nets: Nets, tmp_path: Path, started: list[list[str]]
+):
+    xml, _ = export_cache.exported(nets.path("classify.pt"), CPU, tmp_path)
+    tried = trial.Trial("openvino", xml, CPU, "exact", encoder=True)
+    trial.verdicts(tmp_path).keep_failed(tried.key(), "it took over 120 s")
+    for _ in range(2):
+        with pytest.raises(ModelInvalid, match="it took over 120 s; it is not tried again"):
+            auto.load_encoder(nets.path("classify.pt"), CPU, "exact", tmp_path)
+    assert [command[3] for command in started] == ["siwatsystem.runtime.export"]
+    auto.load(nets.path("classify.pt"), CPU, "exact", tmp_path).close()
+    assert len(started) == 1
+
+
 def test_an_end_while_it_is_tried_says_nothing_of_the_model(nets: Nets, tmp_path: Path):
     path = hostile.endless(nets.path("classify-static.onnx"), tmp_path / "endless.onnx")
     stop = threading.Event()
