@@ -35,6 +35,7 @@ MOST_TEST_PICTURES = 24
 """Pictures of an archive's tests that are compared, evenly chosen: all are in memory at a time."""
 MOST_ROUNDS = 20
 """After it a branch that is hardly ever reached keeps the archive exact."""
+CLOSE_SEC = 10.0
 MOST_KEPT_BYTES = 64 << 20
 """Crops of branches that were reached too seldom, kept from one round to the next."""
 
@@ -97,10 +98,12 @@ class Gate:
         self._begin(lambda: pictures)
 
     def close(self) -> None:
-        """Stop comparing; waits for the picture that is under way."""
+        """Stop comparing; waits for the picture that is under way, but not for a model that hangs in it."""
         self._closed.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_SEC)
+            if self._thread.is_alive():
+                log.error("%s: comparing hangs and is left alone", self._pipeline.spec.pipeline.model_id)
 
     def _begin(self, pictures: Pictures) -> None:
         name = f"gate-{self._pipeline.spec.pipeline.model_id}"

@@ -1,9 +1,11 @@
 """How an archive comes to run fast: by value, with scripted models."""
 
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +45,10 @@ class Bench:
             cv2.imwrite(str(self.folder / "tests" / f"{number}.png"), PICTURE)
 
     def open(
-        self, fast: Prediction | None, brand: str = "Honda", settings: RuntimeSettings = SETTINGS
+        self,
+        fast: Prediction | Callable[[Any], Prediction] | None,
+        brand: str = "Honda",
+        settings: RuntimeSettings = SETTINGS,
     ) -> OpenPipeline:
         registry = FakeRegistry(
             {
@@ -124,6 +129,28 @@ def test_a_branch_that_was_not_reached_is_waited_for(bench: Bench) -> None:
     cars._answers = strong  # type: ignore[attr-defined]
     run(opened, 6)
     until(lambda: opened.pipeline.precision == "fast")
+
+
+def test_closing_does_not_wait_for_a_model_that_hangs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread closes all pipelines: it must come back."""
+    monkeypatch.setattr(gating, "CLOSE_SEC", 0.2)
+    busy, go = threading.Event(), threading.Event()
+
+    def hang(_: object) -> tuple[Detection, ...]:
+        busy.set()
+        assert go.wait(30)
+        return (CAR,)
+
+    opened = bench.open(hang)
+    run(opened, 3)
+    assert busy.wait(30)
+    closing = threading.Thread(target=opened.close)
+    closing.start()
+    closing.join(20)
+    ended = not closing.is_alive()
+    go.set()
+    closing.join()
+    assert ended
 
 
 def test_frames_without_anything_prove_nothing(bench: Bench) -> None:
