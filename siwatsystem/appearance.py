@@ -87,7 +87,7 @@ class SharedEncoder:
         self._reloading = False
         self._unloadable: str | None = None
         """Why it could not be loaded anew."""
-        self._forget = care.watch(Watched("model", path.stem, self._look, self._renew))
+        self._forget = care.watch(Watched("model", f"{path.stem} (looks)", self._look, self._renew))
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -136,7 +136,8 @@ class SharedModel:
             return backend
 
         backend = load(self._stop if stop is None else _Either(self._stop, stop))
-        return Serving(backend, load, self._settings.batch_wait_ms / 1000, self.path.stem, self._care)
+        name = self.path.stem if precision == "exact" else f"{self.path.stem} ({precision})"
+        return Serving(backend, load, self._settings.batch_wait_ms / 1000, name, self._care)
 
 
 class _Either(threading.Event):
