@@ -1,10 +1,14 @@
 """Logging, set up once by whoever starts the process; rooms only call `logging.getLogger`."""
 
+import contextlib
 import copy
 import logging
 import logging.handlers
+import os
 import re
+import stat
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from siwatsystem.config import LogSettings
@@ -61,6 +65,17 @@ def _whole(url: object) -> str:
     return redact(f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else str(url))
 
 
+class _File(logging.handlers.RotatingFileHandler):
+    """Lines name cameras, servers and sessions: a log file is for the worker's user and its group."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        # Somebody else's file, or one on a file system without modes, is written as it is.
+        with contextlib.suppress(OSError):
+            os.fchmod(stream.fileno(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode) & ~stat.S_IRWXO)
+        return stream
+
+
 def set_up(settings: LogSettings, data_dir: Path) -> None:
     """Log to the console and to a rotated file. Replaces what was set up before.
 
@@ -72,11 +87,7 @@ def set_up(settings: LogSettings, data_dir: Path) -> None:
         path = data_dir / settings.file
         path.parent.mkdir(parents=True, exist_ok=True)
         size = int(settings.max_mb * 1_000_000)
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                path, maxBytes=size, backupCount=settings.keep, encoding="utf-8", delay=True
-            )
-        )
+        handlers.append(_File(path, maxBytes=size, backupCount=settings.keep, encoding="utf-8", delay=True))
     for handler in handlers:
         handler.setFormatter(RedactingFormatter(FORMAT))
     level = logging.getLevelNamesMapping()[settings.level]

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import stat
 import threading
 from collections.abc import Generator
 from concurrent.futures import Future
@@ -46,6 +47,7 @@ class ArchiveStore:
     def __init__(self, settings: ModelSettings, root: Path, allow_file: bool = False) -> None:
         self._settings = settings
         self._root = root.absolute()
+        _close_to_others(self._root)
         self._allow_file = allow_file
         self._lock = threading.Lock()
         self._flights: dict[Key, _Flight] = {}
@@ -128,6 +130,7 @@ class ArchiveStore:
             error = failed
         with self._lock:
             del self._flights[key]
+            self._forget_empty(shelf_name(key[0]))
             if copy is not None and not self._closed:
                 self._holds += [_Hold(key[0], user, copy) for user in flight.users]
         if copy is None:
@@ -163,6 +166,13 @@ class ArchiveStore:
         finally:
             part.unlink(missing_ok=True)
 
+    def _forget_empty(self, name: str) -> None:
+        """Leave no folder behind for an archive that could not be fetched: ids come from outside and are
+        without number. Under the lock: who fetches to that folder is known, or begins afterwards."""
+        if all(shelf_name(model_id) != name for model_id, _ in self._flights):
+            with contextlib.suppress(OSError):  # it holds something, as it mostly does
+                (self._root / name).rmdir()
+
     def _find(self, shelf: Shelf, url: str) -> Copy | None:
         try:
             return shelf.find(url)
@@ -180,6 +190,14 @@ class ArchiveStore:
                     evict(self._root, self._settings.cache_mb << 20, used)
             except OSError as error:
                 log.warning("the archive cache could not be made smaller: %s", error)
+
+
+def _close_to_others(root: Path) -> None:
+    """Archives hold the databases' passwords. A folder that is there keeps what its group may."""
+    # Where it cannot be made, whoever fetches to it is told.
+    with contextlib.suppress(OSError):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.chmod(stat.S_IMODE(root.stat().st_mode) & ~stat.S_IRWXO)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,9 @@ def test_user_information_and_queries_are_hidden(text: str, shown: str):
 
 
 def test_a_traceback_in_the_log_file_keeps_no_password(tmp_path: Path):
+    file = tmp_path / "detector_worker.log"
+    file.touch()
+    file.chmod(0o644)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -41,7 +44,7 @@ def test_a_traceback_in_the_log_file_keeps_no_password(tmp_path: Path):
             raise OSError("cannot open rtsp://admin:hunter2@camera/stream")
         except OSError:
             logging.getLogger("test").exception("while opening %s", "rtsp://admin:hunter2@camera/stream")
-        text = (tmp_path / "detector_worker.log").read_text()
+        text = file.read_text()
     finally:
         for handler in root.handlers:
             handler.close()
@@ -50,6 +53,7 @@ def test_a_traceback_in_the_log_file_keeps_no_password(tmp_path: Path):
     assert "hunter2" not in text
     assert text.count("rtsp://***@camera/stream") == 3
     assert "Traceback" in text
+    assert file.stat().st_mode & 0o777 == 0o640, "it names cameras and servers"
 
 
 def test_an_address_among_the_arguments_is_one_however_it_is_written():

@@ -517,6 +517,34 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, server: Server)
     assert store.status()["active_downloads"] == []
 
 
+def test_ids_that_could_not_be_fetched_leave_nothing_behind(tmp_path: Path, server: Server) -> None:
+    server.replies["/bad"] = Reply(b"no archive")
+    server.replies["/slow"] = Reply(mpta("slow"), gate=threading.Event())
+    with opened(tmp_path) as store, ThreadPoolExecutor(1) as pool:
+        for number, path in enumerate(("/none", "/bad")):
+            with pytest.raises((ModelNotFound, ModelInvalid)):
+                store.get(f"strange/{number}", server.url(path), "cam")
+        assert list(tmp_path.iterdir()) == []
+        # Another address of the same id is being fetched to the folder meanwhile.
+        slow = pool.submit(store.get, 1, server.url("/slow"), "cam")
+        until(lambda: "/slow" in server.requests)
+        with pytest.raises(ModelNotFound):
+            store.get(1, server.url("/none"), "cam")
+        assert (tmp_path / "1").is_dir()
+        server.replies["/slow"].gate.set()  # type: ignore[union-attr]
+        assert text_of(slow.result(SOON)) == "slow"
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0o700), (0o755, 0o750), (0o700, 0o700)])
+def test_other_users_may_not_look_at_archives(tmp_path: Path, before: int | None, after: int) -> None:
+    root = tmp_path / "models"
+    if before is not None:
+        root.mkdir()
+        root.chmod(before)
+    with opened(root):
+        assert root.stat().st_mode & 0o777 == after
+
+
 def test_leftovers_of_a_killed_worker_are_removed(tmp_path: Path, server: Server) -> None:
     server.replies["/a.mpta"] = Reply(mpta())
     old, new, other = (tmp_path / "1" / name for name in (".fetch-old", ".fetch-new", ".gitkeep"))
