@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -107,16 +108,15 @@ def leave(status: int) -> NoReturn:
     if left:
         log.warning("ending with threads that do not: %s", ", ".join(thread.name for thread in left))
         logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
     raise SystemExit(status)
 
 
 def _lingering() -> list[threading.Thread]:
-    return [
-        thread
-        for thread in threading.enumerate()
-        if not thread.daemon and thread is not threading.current_thread()
-    ]
+    """Daemons too: one that is in a runtime's call while the interpreter ends takes the process down."""
+    return [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
 
 
 def listen(host: str, settings: Settings) -> socket.socket:

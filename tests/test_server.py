@@ -63,8 +63,9 @@ def test_leaving_raises_where_every_thread_has_ended(monkeypatch: pytest.MonkeyP
     assert ended.value.code == 3
 
 
+@pytest.mark.parametrize("daemon", [False, True])
 def test_leaving_ends_the_process_where_a_thread_does_not_end(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, daemon: bool
 ):
     class Exited(Exception):
         pass
@@ -76,7 +77,7 @@ def test_leaving_ends_the_process_where_a_thread_does_not_end(
     monkeypatch.setattr(os, "_exit", leave_at_once)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     hold = threading.Event()
-    thread = threading.Thread(target=hold.wait, args=(10,), name="stubborn")
+    thread = threading.Thread(target=hold.wait, args=(10,), name="stubborn", daemon=daemon)
     thread.start()
     try:
         with caplog.at_level(logging.WARNING), pytest.raises(Exited) as ended:
