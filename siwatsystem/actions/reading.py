@@ -13,13 +13,16 @@ from siwatsystem.actions.selection import FITS, Selection, State
 from siwatsystem.actions.targets import Target, TargetKind
 from siwatsystem.errors import InvalidSetting
 
-# What a server that is away says holds up the heads of lanes; what is behind them has no error of its own.
+# What a server that is away says holds up the heads of lanes; what is behind them has no error of its own
+# and may go to a server that is well.
 _ROWS: Mapping[State, str] = {
     "waiting": "SELECT seq, event, lane, subscription, target, kind, size, created, attempts, expires_at,"  # noqa: S608
-    " coalesce(error, CASE WHEN head THEN (SELECT error FROM targets WHERE key = target) END), due"
+    " coalesce(error, CASE WHEN head THEN (SELECT error FROM targets WHERE key = target) END), due,"
+    " CASE WHEN NOT head THEN"
+    " (SELECT min(seq) FROM jobs AS front WHERE front.lane = jobs.lane AND front.head = 1) END"
     f" FROM jobs WHERE {FITS} ORDER BY seq LIMIT :limit",
     "failed": "SELECT seq, event, lane, subscription, target, kind, size, created, attempts, expires_at,"  # noqa: S608
-    f" error, failed_at FROM failed WHERE {FITS} ORDER BY seq LIMIT :limit",
+    f" error, failed_at, NULL FROM failed WHERE {FITS} ORDER BY seq LIMIT :limit",
 }
 _SUMS: Mapping[State, str] = {
     "waiting": f"SELECT count(*), coalesce(sum(size), 0) FROM jobs WHERE {FITS}",  # noqa: S608
@@ -46,6 +49,8 @@ class Row:
     error: str | None
     due: float | None
     """When it is tried again, for one that waits for that."""
+    behind: int | None
+    """The job whose turn it is in its session or event, which is done first; None: this one's own turn."""
     failed_at: float | None
 
 
@@ -101,7 +106,8 @@ class OutboxFile:
         return None if row is None else row[0]
 
     def _row(self, state: State, row: tuple[Any, ...]) -> Row:
-        seq, event, lane, subscription, target, kind, size, created, attempts, expires_at, error, at = row
+        *first, error, at, behind = row
+        seq, event, lane, subscription, target, kind, size, created, attempts, expires_at = first
         waiting = state == "waiting"
         return Row(
             seq=seq,
@@ -117,6 +123,7 @@ class OutboxFile:
             expires_at=expires_at,
             error=error,
             due=(at or None) if waiting else None,
+            behind=behind,
             failed_at=None if waiting else at,
         )
 

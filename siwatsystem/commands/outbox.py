@@ -57,7 +57,8 @@ def show_all(
     as_json: AsJson = False,
     file: File = None,
 ) -> None:
-    """Show what waits and what was given up: server, kind, session, age, attempts, last error.
+    """Show what waits and what was given up: server, kind, session, age, attempts, and why: what the
+    server said last, or the action before it in its session, which goes first.
 
     Examples: `siwat outbox list --server redis --older-than 1h`, `siwat outbox list --failed --json`
 
@@ -70,9 +71,8 @@ def show_all(
         rows, sums = found.rows(chosen, limit or -1), found.sums(chosen)
     if as_json:
         jobs = [asdict(row) for row in rows]
-        typer.echo(
-            json.dumps({"file": str(path), **asdict(sums), "jobs": jobs}, ensure_ascii=False, indent=1)
-        )
+        told = {"file": str(path), **asdict(sums), "shown": len(jobs), "jobs": jobs}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
     else:
         print_rows(rows, sums, time.time())
 
@@ -171,7 +171,7 @@ def drop(
             chosen = _selection(found, seqs, server, kind, session, older_than, failed, waiting)
             sums = found.sums(chosen)
         if sums.waiting + sums.failed and not yes:
-            typer.confirm(f"Drop {_words(sums)}?", abort=True, err=True)
+            _confirm(f"Drop {_words(sums)}?")
         answer = _ask(path, "drop", chosen)
     _tell(answer, f"{answer.waiting} waiting and {answer.failed} failed were dropped", as_json)
     _missing(seqs, answer)
@@ -223,6 +223,14 @@ def _ask(path: Path, do: Literal["retry", "drop"], chosen: Selection) -> Answer:
     if answer.error is not None:
         console.leave(f"the worker refused it: {answer.error}", 1)
     return answer
+
+
+def _confirm(question: str) -> None:
+    """Leave unless somebody agrees; in a script nobody is there to be asked."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        console.leave("nothing was dropped; --yes drops without asking", 1)
 
 
 def _words(sums: Sums) -> str:

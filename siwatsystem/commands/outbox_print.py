@@ -20,7 +20,7 @@ def print_rows(rows: list[Row], sums: Sums, now: float) -> None:
 
     out = _console()
     if rows:
-        table = Table("seq", "state", "server", "kind", "session", "age", "attempts", "bytes", "last error")
+        table = Table("seq", "state", "server", "kind", "session", "age", "attempts", "bytes", "why")
         for row in rows:
             cells = (
                 *(str(row.seq), row.state, row.server, row.kind, row.session or "–"),
@@ -28,7 +28,7 @@ def print_rows(rows: list[Row], sums: Sums, now: float) -> None:
                     age_words(now - row.created),
                     str(row.attempts),
                     size_words(row.size),
-                    redact(row.error or ""),
+                    _why(row),
                 ),
             )
             style = "red" if row.state == "failed" else ""
@@ -54,6 +54,7 @@ def print_job(row: Row, payload: Mapping[str, Any], picture: int | None, now: fl
         "made": f"{_moment(row.created)}, {age_words(now - row.created)} ago",
         "attempts": row.attempts,
         "last error": None if row.error is None else redact(row.error),
+        "waits": None if row.behind is None else f"behind {row.behind}",
         "next attempt": None if row.due is None or row.due <= now else _moment(row.due),
         "given up": None if row.failed_at is None else _moment(row.failed_at),
         "expires": None if row.expires_at is None else _moment(row.expires_at),
@@ -80,6 +81,13 @@ def size_words(size: int) -> str:
         if size >= length:
             return f"{size / length:.1f} {unit}"
     return f"{size} B"
+
+
+def _why(row: Row) -> str:
+    """What keeps a job: what its server said last, else the job before it, which goes first."""
+    if row.error is not None:
+        return redact(row.error)
+    return "" if row.behind is None else f"behind {row.behind}"
 
 
 def _readable(value: Any) -> str:

@@ -138,7 +138,11 @@ def test_list_shows_what_waits_and_why_and_no_secret(filled: Site) -> None:
         ("postgresql_update_combined", "waiting", "42"),
         ("redis_save_image", "failed", "bad"),
     ]
-    assert (found["waiting"], found["failed"]) == (3, 1)
+    assert (found["waiting"], found["failed"], found["shown"]) == (3, 1, 4)
+    front = found["jobs"][0]["seq"]
+    assert [job["behind"] for job in found["jobs"]] == [None, front, None, None]
+    assert f"behind {front}" in shown.stdout
+    assert f"behind {front}" in filled.run("show", str(found["jobs"][1]["seq"])).stdout
     assert [job["error"] for job in found["jobs"]] == [
         "connection refused",
         None,
@@ -195,6 +199,8 @@ def test_drop_asks_counts_and_drops(filled: Site) -> None:
     refused = filled.run("drop", "--all", input="n\n")
     assert refused.exit_code == 1
     assert "Drop 3 waiting and 1 failed" in refused.stderr
+    nobody = filled.run("drop", "--all", input="")
+    assert (nobody.exit_code, "--yes" in nobody.stderr) == (1, True)
     assert filled.counts() == (3, 1)
     assert filled.json("drop", str(image), "--yes") == {"waiting": 1, "failed": 0, "left": 0, "error": None}
     assert filled.counts() == (2, 1)
