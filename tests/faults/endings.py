@@ -136,8 +136,8 @@ def download_cut(folder: Path, length: Length) -> Sequence[Figure]:
             analysed, url = here.analysed(name), f"http://127.0.0.1:{proxy.port}/new-{part}.mpta"
             other = here.subscribe(f"new-{part}", camera.url("other"), modelUrl=url)
             here.client.until_error("model_download_failed", timeout=60)
-            here.client.collect(2)
-            kept += here.analysed(name) > analysed
+            here.until(lambda before=analysed: here.analysed(name) > before, "the old pipeline to go on")
+            kept += 1
             installed += visible(models) != before
             here.client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": other}})
             proxy.none()
