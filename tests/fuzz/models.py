@@ -1,7 +1,5 @@
 """What a model's file says of itself: ours, ultralytics' and an engine's, made wrong."""
 
-
-
 import json
 import tempfile
 from collections.abc import Callable
