@@ -39,6 +39,18 @@ Network = Annotated[str, AfterValidator(_network)]
 """A network as CIDR; bits of the host may be set, a lone address is a network of one."""
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error:
+        raise PydanticCustomError("pattern", "should be a regular expression") from None
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A regular expression."""
+
+
 class Section(BaseModel):
     """A group of settings; an unknown key is a mistake and is named."""
 
@@ -222,6 +234,44 @@ class ControlSettings(Section):
     """Address to listen on; null means loopback."""
     port: Port = 18000
     """Port of the control server."""
+    server_url: Annotated[str, Field(pattern=r"^wss?://[!-~]+$")] | None = None
+    """Where apps connect to (`ws://…/deepstream/ws`); null means this server's own port on loopback. Apps in
+    containers without the host's network need it."""
+    config_folders: tuple[Path, ...] = ()
+    """Folders below which the configs of apps lie; without any no app can be launched."""
+    programs: dict[str, tuple[str, ...]] = {}
+    """Programs for configs by the pattern of their name, as `{"*.txt": ["/opt/app", "-c", "{config}"]}`; also
+    `{streams}`, `{server}`, `{instance}`. What matches none is run by `siwat analyze`."""
+    container_programs: dict[str, tuple[str, ...]] = {}
+    """The same for apps in containers, where nothing is run that is not named here."""
+    additional_args: tuple[Pattern, ...] = ("--verbose",)
+    """Regular expressions; each of a launch's `additional_args` must match one as a whole."""
+    docker: bool = False
+    """Whether apps may be launched in containers. Who may use Docker's socket is root on this machine."""
+    docker_containers: tuple[str, ...] = ("*",)
+    """Patterns of the names of containers that apps may be launched in."""
+    docker_socket: Path = Path("/var/run/docker.sock")
+    """Unix socket of the Docker engine."""
+    app_logs: Path = Path("logs/apps")
+    """Folder for what apps write to stdout and stderr, in the data directory where relative."""
+    app_log_mb: Annotated[float, Field(gt=0, le=1024)] = 10.0
+    """Size at which an app's log is rotated."""
+    app_logs_kept: Annotated[int, Field(ge=1, le=20)] = 1
+    """Rotated files that are kept of an app."""
+    gpus: tuple[Annotated[int, Field(ge=0, lt=1024)], ...] | None = None
+    """Numbers of the GPUs that apps may be given; null asks NVIDIA's driver."""
+    slots_per_gpu: Annotated[int, Field(ge=1)] = 32
+    """Slots of apps that share a GPU, at most."""
+    max_apps: Annotated[int, Field(ge=1)] = 64
+    """Apps that live at a time."""
+    max_slots: Annotated[int, Field(ge=1)] = 1024
+    """Slots of all of them."""
+    start_timeout_sec: Seconds = 120.0
+    """From the launch of an app to its `app_ready`; one that takes longer is ended."""
+    restarts: Annotated[int, Field(ge=0)] = 5
+    """Restarts of an app that died, within `restart_window_sec`; then it is given up."""
+    restart_window_sec: Seconds = 600.0
+    """The time in which `restarts` are counted."""
 
 
 class LogSettings(Section):
