@@ -27,6 +27,11 @@ ErrorCode = Literal[
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 
 
+def sendable(text: str) -> str:
+    """`text` with half characters escaped, which JSON and file names may hold and nothing can send."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class SiwatError(Exception):
     """Something inside the worker went wrong."""
 
@@ -35,7 +40,7 @@ class SiwatError(Exception):
     """Whether trying again without a change is pointless (a 401, a refused archive)."""
 
     def __init__(self, message: str | None = None) -> None:
-        self.message = message or self.default_message()
+        self.message = sendable(message or self.default_message())
         super().__init__(self.message)
 
     @classmethod

@@ -31,3 +31,9 @@ def test_what_rests_and_what_is_tried_again():
     assert not errors.StreamUnreachable.permanent
     assert not errors.StreamLost.permanent
     assert not errors.ModelDownloadFailed.permanent
+
+
+def test_half_characters_are_shown_escaped():
+    error = errors.SiwatError("no branch '\udfff' of ที่จอดรถ")
+    assert error.message == r"no branch '\udfff' of ที่จอดรถ"
+    assert str(error).encode()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 
-from siwatsystem.errors import ModelInvalid
+from siwatsystem.errors import ModelInvalid, sendable
 
 SHOWN = 10
 LINE = 300
@@ -26,7 +26,7 @@ class Problem:
 
     def __str__(self) -> str:
         text = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{text} ({self.hint})" if self.hint else text
+        return sendable(f"{text} ({self.hint})" if self.hint else text)
 
 
 class PipelineInvalid(ModelInvalid):
