@@ -14,10 +14,11 @@ from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.guesses import Guesses
 from siwatsystem.logins import Logins
-from siwatsystem.routes import dashboard, documents, health, image, login, metrics, websocket
-from siwatsystem.routes.access import AccessMiddleware
-from siwatsystem.routes.bodies import BodyLimit
-from siwatsystem.routes.browsers import BrowserHeaders
+from siwatsystem.routes import dashboard, documents, health, image, metrics, websocket
+from siwatsystem.web import login
+from siwatsystem.web.access import AccessMiddleware
+from siwatsystem.web.bodies import BodyLimit
+from siwatsystem.web.browsers import BrowserHeaders
 from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from siwatsystem.config import Settings
 from siwatsystem.messages import COMMAND_TYPES
-from siwatsystem.routes.access import needed_role
+from siwatsystem.web.access import needed_role
 
 HEADER = """# Who may
 

@@ -9,9 +9,9 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from siwatsystem.routes.access import worker_of
-from siwatsystem.routes.browsers import policy_of
-from siwatsystem.routes.refusals import GUARDED
 from siwatsystem.subscriptions import Subscription
+from siwatsystem.web.browsers import policy_of
+from siwatsystem.web.refusals import GUARDED
 from siwatsystem.worker import Worker
 
 router = APIRouter(tags=["dashboard"], responses=GUARDED)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from siwatsystem import __version__
 from siwatsystem.asyncapi import document
-from siwatsystem.routes.refusals import GUARDED
+from siwatsystem.web.refusals import GUARDED
 
 router = APIRouter(tags=["documents"], responses=GUARDED)
 

@@ -15,7 +15,7 @@ from siwatsystem.loops import AnalysisLoop, Member
 from siwatsystem.overlay import draw
 from siwatsystem.reports import wire_time
 from siwatsystem.routes.access import worker_of
-from siwatsystem.routes.refusals import GUARDED, refusal
+from siwatsystem.web.refusals import GUARDED, refusal
 from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from siwatsystem.routes.refusals import GUARDED
+from siwatsystem.web.refusals import GUARDED
 
 router = APIRouter(tags=["operation"], responses=GUARDED)
 

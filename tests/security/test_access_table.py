@@ -23,7 +23,7 @@ from siwatsystem.app import create_app
 from siwatsystem.commands.access_page import access_page, doors
 from siwatsystem.config import Settings
 from siwatsystem.messages import COMMAND_TYPES
-from siwatsystem.routes.access import COOKIE
+from siwatsystem.web.access import COOKIE
 
 ROOT = Path(__file__).parent.parent.parent
 CONTROL, VIEW = "command-0123456789", "look-0123456789"

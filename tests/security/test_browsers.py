@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from siwatsystem.app import create_app
 from siwatsystem.commands.access_page import doors
 from siwatsystem.config import Settings
-from siwatsystem.routes.browsers import policy_of
 from siwatsystem.routes.dashboard import PAGE
+from siwatsystem.web.browsers import policy_of
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from siwatsystem import http_protocol, server
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
 from siwatsystem.http_protocol import MAX_REQUEST_BYTES, MAX_WAITING, LimitedProtocol
-from siwatsystem.routes import bodies
+from siwatsystem.web import bodies
 from tests.acceptance.worker import worker
 
 # A connection that is cut while the server's loop ends is left to the collector, which says so.

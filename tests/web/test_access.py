@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from siwatsystem.config import Settings
 from siwatsystem.guesses import Guesses
 from siwatsystem.logins import Logins
-from siwatsystem.routes.access import COOKIE, AccessMiddleware, needed_role
+from siwatsystem.web.access import COOKIE, AccessMiddleware, needed_role
 
 TOKENS = {"nobody": None, "stranger": "wrong", "viewer": "look", "controller": "command"}
 PATHS = {

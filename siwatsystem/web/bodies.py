@@ -5,7 +5,7 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from siwatsystem.routes.access import SAFE_METHODS
+from siwatsystem.web.access import SAFE_METHODS
 
 MOST = 32 * 1024
 SECONDS = 10.0

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
-from siwatsystem.routes.access import COOKIE
+from siwatsystem.web.access import COOKIE
 
 TOKENS = {"control": "command", "view": "look"}
 OTHER = {"Origin": "http://evil.example"}

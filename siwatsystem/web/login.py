@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from siwatsystem.routes.access import COOKIE, TOO_MANY, guesses_of, logins_of, peer_of, same_origin, tried
+from siwatsystem.web.access import COOKIE, TOO_MANY, guesses_of, logins_of, peer_of, same_origin, tried
 
 router = APIRouter(tags=["login"])
 

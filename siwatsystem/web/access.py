@@ -1,0 +1,185 @@
+"""Who may: a rule over methods and paths, default deny, checked before any route runs.
+
+Without tokens everything is open, and the server binds to loopback (see `siwatsystem.server`).
+With a token set, programs send it as `Authorization: Bearer …`; `control` may also view. Browsers trade
+it once for a cookie (`web.login`). `docs/access.md` shows what the rule makes of every route.
+"""
+
+import hmac
+import ipaddress
+import logging
+import time
+from typing import Literal
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, cookie_parser
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from siwatsystem.config import Settings
+from siwatsystem.guesses import Guesses
+from siwatsystem.logins import LoginRole, Logins
+
+log = logging.getLogger(__name__)
+
+Role = Literal["open", "view", "control"]
+
+OPEN_PATHS = frozenset({"/", "/health", "/favicon.ico", "/deepstream/health", "/deepstream/ui"})
+OPEN_POSTS = frozenset({"/login", "/logout"})
+"""What a browser does to get and end a login; both look at its origin themselves."""
+COOKIE = "siwat_login"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+TOO_MANY = "too many wrong tokens came from this address: try again in a second"
+
+
+def logins_of(connection: HTTPConnection) -> Logins:
+    """The browsers that have logged in."""
+    logins: Logins = connection.app.state.logins
+    return logins
+
+
+def guesses_of(connection: HTTPConnection) -> Guesses:
+    """The addresses that tried wrong tokens lately."""
+    guesses: Guesses = connection.app.state.guesses
+    return guesses
+
+
+def needed_role(kind: str, path: str, method: str = "GET") -> Role:
+    """What a request must be allowed to do: whatever is not listed needs `view` to read, `control` else."""
+    if kind == "websocket":
+        return "control"
+    if method not in SAFE_METHODS:
+        return "open" if method == "POST" and path in OPEN_POSTS else "control"
+    return "open" if path in OPEN_PATHS else "view"
+
+
+def roles_of(token: str | None, settings: Settings) -> frozenset[Role]:
+    """The roles that a bearer token gives. What no token guards, everybody may."""
+    if token is not None and _same(token, settings.control_token):
+        return frozenset({"open", "view", "control"})
+    roles: set[Role] = {"open"}
+    if settings.control_token is None:
+        roles.add("control")
+    if settings.control_token is None and settings.view_token is None:
+        roles.add("view")
+    if token is not None and _same(token, settings.view_token):
+        roles.add("view")
+    return frozenset(roles)
+
+
+def tried(peer: str, token: str | None, settings: Settings, guesses: Guesses) -> frozenset[Role] | None:
+    """`roles_of` a token that `peer` sent; None, without looking at it, after too many wrong ones."""
+    guarded = settings.control_token is not None or settings.view_token is not None
+    if token is None or not guarded:
+        return roles_of(token, settings)
+    now = time.monotonic()
+    if not guesses.may(peer, token, now):
+        return None
+    if not _same(token, settings.control_token) and not _same(token, settings.view_token):
+        guesses.wrong(peer, token, now)
+    return roles_of(token, settings)
+
+
+def peer_of(scope: Scope) -> str:
+    """The address that a request came from; behind a proxy on this machine the one that it names."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def same_origin(headers: Headers) -> bool:
+    """Whether a browser's request comes from our own pages; programs send no `Origin`."""
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # no address at all, such as `http://[`
+        return False
+
+
+def known_host(headers: Headers, settings: Settings) -> bool:
+    """Whether a browser's request names this worker as its operator does: by an address, `localhost`, or one
+    of the `hostnames` that are set.
+
+    A name that anybody may point at 127.0.0.1 makes a page of theirs look like one of ours.
+    """
+    if headers.get("origin") is None:
+        return True
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        if host == "localhost" or host in settings.hostnames:
+            return True
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class AccessMiddleware:
+    """Refuses what the caller's token does not allow: 401 without a known one, 403 with too little, 429 to
+    who tries too many."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, logins: Logins, guesses: Guesses) -> None:
+        self._app = app
+        self._settings = settings
+        self._logins = logins
+        self._guesses = guesses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: str = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        status = self._refusal(kind, scope)
+        if status is None:
+            await self._app(scope, receive, send)
+        elif kind == "websocket":
+            code, reason = (1013, TOO_MANY) if status == 429 else (1008, "not allowed")
+            await WebSocket(scope, receive, send).close(code, reason)
+        else:
+            more = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(status)
+            detail = TOO_MANY if status == 429 else "a token is needed" if status == 401 else "not allowed"
+            await JSONResponse({"detail": detail}, status, headers=more)(scope, receive, send)
+
+    def _refusal(self, kind: str, scope: Scope) -> int | None:
+        """The HTTP status of a refusal; None for what is allowed."""
+        reading = kind == "http" and scope["method"] in SAFE_METHODS
+        needed = needed_role(kind, scope["path"], scope.get("method", "GET"))
+        if needed == "open":
+            return None
+        headers = Headers(scope=scope)
+        roles = tried(peer_of(scope), _bearer(headers), self._settings, self._guesses)
+        if roles is None:
+            return 429
+        role = self._logged_in(kind, scope, headers)
+        if role is not None:
+            roles |= {"view", role}
+        if needed not in roles:
+            return 403 if "view" in roles else 401
+        # A browser sends what a page of others asks for, in the name of whoever sits before it.
+        return None if reading or (same_origin(headers) and self._meant(headers)) else 403
+
+    def _logged_in(self, kind: str, scope: Scope, headers: Headers) -> LoginRole | None:
+        """The role of the login that the cookie stands for. A cookie is sent by whatever page makes a browser
+        ask: it counts for reading, and for what our own pages ask."""
+        if kind == "http" and scope["method"] not in SAFE_METHODS and not same_origin(headers):
+            return None
+        cookies = headers.get("cookie")
+        name = None if cookies is None else cookie_parser(cookies).get(COOKIE)
+        return self._logins.role(name, time.monotonic())
+
+    def _meant(self, headers: Headers) -> bool:
+        """Whether the caller means this worker. A token shows that it does."""
+        return self._settings.control_token is not None or known_host(headers, self._settings)
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
+
+
+def _same(token: str, secret: SecretStr | None) -> bool:
+    return secret is not None and hmac.compare_digest(token.encode(), secret.get_secret_value().encode())
