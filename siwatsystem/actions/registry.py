@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from siwatsystem.actions.base import JobKind
 from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.spec import ActionModel, Publish, SaveImage, UpdateCombined
-from siwatsystem.actions.targets import TargetKind
+from siwatsystem.actions.targets import TargetKind, reached
 from siwatsystem.config import OutboxSettings
 
 IMAGE, MESSAGE, RECORD = range(3)
@@ -54,7 +54,9 @@ def open_sink(
     kind: TargetKind, config: Mapping[str, Any], settings: OutboxSettings, *, patient: bool = False
 ) -> Sink:
     """The driver of a server; it connects at its first job. Loads the server's library. Only a `patient`
-    one gives a statement all the time that the settings allow."""
+    one gives a statement all the time that the settings allow. Raises TargetUnavailable for a host that
+    has no address, or one that may not be used."""
+    config = reached(config, settings.command_timeout_sec)
     if kind == "redis":
         from siwatsystem.actions.redis import RedisSink
 

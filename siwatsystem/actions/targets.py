@@ -1,16 +1,21 @@
 """Servers that actions go to: how to reach one, and the key under which it is shared."""
 
+import contextlib
 import hashlib
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from siwatsystem.errors import TargetUnavailable
 from siwatsystem.identifiers import is_identifier
+from siwatsystem.networks import is_forbidden, literal_ip
 
 TargetKind = Literal["redis", "postgresql"]
+_FORBIDDEN = "may not be connected to: it is link-local, a cloud's metadata, or no machine"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -20,12 +25,19 @@ def _schema(name: str) -> str:
     return name
 
 
+def _host(name: str) -> str:
+    address = literal_ip(name)
+    if address is not None and is_forbidden(address):
+        raise ValueError(f"{name} {_FORBIDDEN}")
+    return name
+
+
 class ServerModel(BaseModel):
     """What both servers' settings share; unknown keys are kept in `model_extra`."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
 
-    host: Annotated[str, Field(min_length=1)]
+    host: Annotated[str, Field(min_length=1), AfterValidator(_host)]
     port: Port
 
 
@@ -91,6 +103,38 @@ def postgresql_target(config: PostgresqlServer | Mapping[str, Any] | Literal["em
         return Target("postgresql")
     model = config if isinstance(config, PostgresqlServer) else PostgresqlServer.model_validate(config)
     return Target("postgresql", _settings(model))
+
+
+def reached(config: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
+    """`config` with the checked address that its host stands for now, so that drivers ask nobody else.
+
+    Of several addresses it is the first that accepts a connection within `timeout` seconds. A path, which
+    is a socket of this machine, stays. Raises TargetUnavailable for a name without an address, and where
+    one of them may not be used.
+    """
+    host, port = str(config["host"]), config["port"]
+    if host.startswith("/"):
+        return config
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TargetUnavailable(
+            f"{host}: no such host ({getattr(error, 'strerror', None) or error})"
+        ) from None
+    found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
+    for each in found:
+        ip = literal_ip(each)
+        if ip is None or is_forbidden(ip):
+            raise TargetUnavailable(f"{host} {_FORBIDDEN}")
+    return {**config, "host": found[0] if len(found) == 1 else _accepting(found, port, timeout)}
+
+
+def _accepting(addresses: list[str], port: int, timeout: float) -> str:
+    """`localhost` is both 127.0.0.1 and ::1, and few servers listen on both."""
+    for address in addresses:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout):
+            return address
+    return addresses[0]
 
 
 def _settings(model: ServerModel) -> tuple[tuple[str, Any], ...]:
