@@ -139,6 +139,8 @@ def _tensors(model: Any) -> Iterator[Any]:
 
 
 def _check_output(path: Path, model: Any, metadata: Metadata) -> None:
+    if not model.graph.output:
+        raise ModelInvalid(f"{path.name}: the network has no output")
     sides = [int(side.dim_value) for side in model.graph.output[0].type.tensor_type.shape.dim]
     classes = len(metadata.names)
     if metadata.task == "detect":
