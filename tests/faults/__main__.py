@@ -33,11 +33,20 @@ def play(promise: Promise, length: Length) -> tuple[list[Figure], str]:
             return [], f"{type(error).__name__}: {error}"
 
 
+NAMES = [promise.name for promise in PROMISES]
+
+
 def main(
-    only: Annotated[list[str] | None, typer.Option(help="Names of promises; all of them")] = None,
-    short: Annotated[bool, typer.Option("--short", help="As the tests do; writes nothing")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(NAMES)}")] = None,
+    short: Annotated[
+        bool,
+        typer.Option("--short", help="As the tests do, with what they allow a busy machine; writes nothing"),
+    ] = False,
 ) -> None:
     """Measure and write."""
+    unknown = ", ".join(name for name in only or () if name not in NAMES)
+    if unknown:
+        raise typer.BadParameter(f"no promise is called {unknown}; there are {', '.join(NAMES)}")
     measured: dict[str, list[str]] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     broken: list[str] = []
     started = time.monotonic()
@@ -46,9 +55,11 @@ def main(
             continue
         began = time.monotonic()
         figures, failure = play(promise, Length(short))
-        if failure or not all(figure.kept for figure in figures):
+        kept = [figure.kept_here if short else figure.kept for figure in figures]
+        if failure or not all(kept):
             broken.append(promise.name)
-        told = [f"{figure}{'' if figure.kept else ' **broken**'}" for figure in figures] or [failure]
+        pairs = zip(figures, kept, strict=True)
+        told = [f"{figure}{'' if well else ' **broken**'}" for figure, well in pairs] or [failure]
         print(f"{promise.name}: {'; '.join(told)} ({time.monotonic() - began:.0f} s)", flush=True)
         measured[promise.name] = told
     print(f"all of it took {(time.monotonic() - started) / 60:.0f} min")
