@@ -18,8 +18,7 @@ from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.batcher import ModelClosed, ModelStuck
 from siwatsystem.runtime.encoder import Encoder, stretched, unit_rows
 from siwatsystem.runtime.postprocess import Floats
-from siwatsystem.runtime.serving import MOST_STUCK, Care
-from siwatsystem.supervision import Watched
+from siwatsystem.supervision import MOST_STUCK, Care, Watched
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +86,8 @@ class SharedEncoder:
         self._reloading = False
         self._unloadable: str | None = None
         """Why it could not be loaded anew."""
-        self._forget = care.watch(Watched("model", f"{path.stem} (looks)", self._look, self._renew))
+        name = f"{path.stem} (looks)"
+        self._forget = care.watch(Watched("model", name, self._look, self._renew, detail=sha256[:8]))
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -22,10 +22,9 @@ from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
 from siwatsystem.proofs import Proof, Proofs
 from siwatsystem.runtime.auto import check
-from siwatsystem.runtime.serving import Care
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
-from siwatsystem.supervision import Watched
+from siwatsystem.supervision import Care, Watched
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Engine:
         set_default_registry(self.registry)
         branches = max(4, usable_cores())
         self._branches = BranchThreads(branches, self._care.stuck_sec)
-        self._care.watch(Watched("branches", "threads", self._branches.wrong, self._branches.renew))
+        self._care.watch(Watched("thread pool", "branches", self._branches.wrong, self._branches.renew))
 
     def open(self, key: PipelineKey) -> Pipeline:
         """Fetch, check, load and, where set, test an archive. Raises ModelError, PipelineFailed."""

@@ -27,11 +27,10 @@ from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline.trace import Trace
 from siwatsystem.pipeline_threads import PipelineThreads
-from siwatsystem.runtime.serving import Care
 from siwatsystem.schedule import Turn
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
-from siwatsystem.supervision import Watched
+from siwatsystem.supervision import Care, Watched
 from siwatsystem.views import View
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from siwatsystem.frames import Image
 from siwatsystem.runtime import auto
 from siwatsystem.runtime.backend import Backend, Precision, Task
 from siwatsystem.runtime.digest import digest
-from siwatsystem.runtime.serving import Care, Serving
+from siwatsystem.runtime.serving import Serving
+from siwatsystem.supervision import Care
 from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ class SharedModel:
 
         backend = load(self._stop if stop is None else _Either(self._stop, stop))
         name = self.path.stem if precision == "exact" else f"{self.path.stem} ({precision})"
-        return Serving(backend, load, self._settings.batch_wait_ms / 1000, name, self._care)
+        wait_sec = self._settings.batch_wait_ms / 1000
+        return Serving(backend, load, wait_sec, name, self._care, detail=self.digest[:8])
 
 
 class _Either(threading.Event):

@@ -12,8 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from siwatsystem import metrics
 from siwatsystem.config import SupervisionSettings
@@ -26,6 +26,11 @@ LATE_SEC = 5.0
 """Looks that are further apart mean that the whole process stood still."""
 HUNG_SEC = 30.0
 """A look at all parts that takes longer hangs in one of them."""
+MOST_STUCK = 8
+"""Old ones of a part that may hang, with their memory and a core each, before no further one is begun."""
+APART_SEC = (0.0, 5.0, 30.0)
+"""How long after the restart before it the first, second, third of a budget is; each further one as the
+last. What fails at once would spend them all in as many looks."""
 
 Forget = Callable[[], None]
 """Ends the watch over a part; may be called more than once."""
@@ -56,27 +61,37 @@ class Watched:
     """Why it needs a restart at that time (`time.monotonic()`); None while it is well."""
     restart: Callable[[], object]
     """Put a new one in its place; the old one is left alone, as nothing can end a stuck thread. False: that
-    cannot be done now, which is no restart; it has failed then, and is asked again at each look."""
+    cannot be done now, which is no restart; unless it is well by then it has failed, and is asked again at
+    each look."""
     failed: Callable[[str | None], object] = lambda reason: None
     """Told the reason when the restarts are used up, and None when it is well again."""
+    detail: str = ""
+    """What tells it from another of the same kind and name; said only where there is one."""
+
+
+Spending = Literal["spent", "too soon", "used up"]
 
 
 class RestartBudget:
-    """At most `most` restarts in any `window_sec`. Pure: the time is an argument."""
+    """At most `most` restarts in any `window_sec`, further and further apart. Pure: time is an argument."""
 
     def __init__(self, most: int, window_sec: float) -> None:
         self._most = most
         self._window_sec = window_sec
         self._spent: deque[float] = deque()
 
-    def spend(self, now: float) -> bool:
-        """Take one restart; False where none is left."""
+    def spend(self, now: float) -> Spending:
+        """Take one restart, where there is one left and the one before is long enough ago."""
         while self._spent and now - self._spent[0] >= self._window_sec:
             self._spent.popleft()
-        if len(self._spent) >= self._most:
-            return False
+        count = len(self._spent)
+        if count >= self._most:
+            return "used up"
+        apart = min(APART_SEC[min(count, len(APART_SEC) - 1)], self._window_sec / self._most)
+        if self._spent and now - self._spent[-1] < apart:
+            return "too soon"
         self._spent.append(now)
-        return True
+        return "spent"
 
     def give_back(self) -> None:
         """What was spent last was not used."""
@@ -116,15 +131,17 @@ class Supervisor:
         self._thread.start()
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Watch nothing any more; the thread is not waited for, as a look may hang."""
         self._ended.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(LOOK_SEC)
 
     def watch(self, watched: Watched) -> Forget:
         """Look after a part from now on, until the function that comes back is called."""
-        part = _Part(watched, RestartBudget(self._settings.restarts, self._settings.window_sec))
+        budget = RestartBudget(self._settings.restarts, self._settings.window_sec)
         with self._lock:
+            names = {one.watched.name for one in self._parts if one.watched.kind == watched.kind}
+            if watched.detail and watched.name in names:
+                watched = replace(watched, name=f"{watched.name} ({watched.detail})")
+            part = _Part(watched, budget)
             self._parts.append(part)
 
         def forget() -> None:
@@ -174,6 +191,8 @@ class Supervisor:
         with self._lock:
             parts = list(self._parts)
         for part in parts:
+            if self._ended.is_set():
+                return
             try:
                 self._check(part, now)
             except Exception:
@@ -199,15 +218,22 @@ class Supervisor:
             self._is_well(part, now)
             return
         part.well_since = None
-        if not part.budget.spend(now):
+        spent = part.budget.spend(now)
+        if spent == "used up":
             self._fails(part, reason, "its restarts are used up")
-        elif watched.restart() is False:
-            part.budget.give_back()
-            self._fails(part, reason, "it cannot be restarted")
-        else:
+        elif spent == "spent":
+            self._restart(part, reason, now)
+
+    def _restart(self, part: _Part, reason: str, now: float) -> None:
+        watched = part.watched
+        if watched.restart() is not False:
             part.restarts += 1
             metrics.RESTARTS.labels(watched.kind).inc()
             log.error("%s %s is restarted: %s", watched.kind, watched.name, reason)
+            return
+        part.budget.give_back()
+        if watched.look(now) is not None:  # else it came back in this moment
+            self._fails(part, reason, "it cannot be restarted")
 
     def _fails(self, part: _Part, reason: str, why: str) -> None:
         watched = part.watched
@@ -245,3 +271,11 @@ Watch = Callable[[Watched], Forget]
 def unwatched(_: Watched) -> Forget:
     """Stands in for a supervisor where there is none: in the Python functions, in tests."""
     return lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How models are looked after: who watches, and after how many seconds a call counts as stuck."""
+
+    watch: Watch = unwatched
+    stuck_sec: float = 60.0

@@ -36,11 +36,10 @@ from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
 from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.reports import StateReports, image_detection
-from siwatsystem.runtime.serving import Care
 from siwatsystem.session import Answer, Apply, Close
 from siwatsystem.streams.pool import Source, SourcePool
 from siwatsystem.subscriptions import Changes, Subscription, Subscriptions
-from siwatsystem.supervision import Failure, Supervisor
+from siwatsystem.supervision import Care, Failure, Supervisor
 from siwatsystem.usage import UsageMeter
 
 log = logging.getLogger(__name__)

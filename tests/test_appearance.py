@@ -16,8 +16,7 @@ from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.runtime.batcher import ModelClosed
 from siwatsystem.runtime.devices import has_bf16
 from siwatsystem.runtime.encoder import EncoderInput
-from siwatsystem.runtime.serving import Care
-from siwatsystem.supervision import Forget, Watched
+from siwatsystem.supervision import Care, Forget, Watched
 from siwatsystem.testing import FakeEncoder, FakeRegistry
 from tests.nets import Nets, nets
 from tests.servers import until

@@ -17,10 +17,9 @@ from siwatsystem.loading import Loaded, PipelineKey
 from siwatsystem.loops import Analysis, AnalysisLoop, Member
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline_threads import PipelineThreads
-from siwatsystem.runtime.serving import Care
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
-from siwatsystem.supervision import Watched
+from siwatsystem.supervision import Care, Watched
 from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
 from tests import scripted
 

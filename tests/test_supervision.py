@@ -39,10 +39,20 @@ def supervisor(told: list[Failure]) -> Supervisor:
 
 
 def test_budget_is_given_back_with_time() -> None:
-    budget = RestartBudget(2, 10.0)
-    assert [budget.spend(now) for now in (0.0, 1.0, 2.0, 9.9, 10.0, 10.5, 11.0)] == [
-        True, True, False, False, True, False, True,
+    budget = RestartBudget(2, 100.0)
+    assert [budget.spend(now) for now in (0.0, 10.0, 20.0, 99.0, 100.0, 105.0, 110.0)] == [
+        "spent", "spent", "used up", "used up", "spent", "used up", "spent",
     ]  # fmt: skip
+
+
+def test_budget_is_spent_further_and_further_apart_but_begun_at_once() -> None:
+    budget = RestartBudget(4, 600.0)
+    spent = [now for now in range(599) if budget.spend(float(now)) == "spent"]
+    assert spent == [0, 5, 35, 65]
+    assert budget.spend(599.9) == "used up"
+    assert budget.spend(600.0) == "spent"
+    small = RestartBudget(3, 6.0)  # never so far apart that what it allows could not be had
+    assert [now for now in range(6) if small.spend(float(now)) == "spent"] == [0, 2, 4]
 
 
 def test_a_part_that_is_well_is_left_alone(supervisor: Supervisor, told: list[Failure]) -> None:
@@ -56,9 +66,9 @@ def test_restarted_then_failed_then_well(supervisor: Supervisor, told: list[Fail
     part = Part("pump")
     supervisor.watch(part.watched)
     part.wrong = "stands still"
-    for now in range(5):
+    for now in range(7):
         supervisor.check(float(now))
-    assert part.restarts == 2
+        assert part.restarts == (1 if now < 5 else 2)
     assert part.told == ["stands still"]
     assert told == [Failure("pump", "one", "stands still")]
     assert supervisor.status() == [
@@ -102,9 +112,46 @@ def test_one_that_cannot_be_restarted_has_failed_and_has_spent_nothing(
     assert told == [Failure("part", "one", "no room")]
     assert supervisor.status()[0]["restarts"] == 0
     part.can_restart = True
-    for now in range(5, 10):
+    for now in range(5, 15):
         supervisor.check(float(now))
     assert part.restarts == supervisor.status()[0]["restarts"] == 2
+
+
+def test_one_that_comes_back_in_the_moment_of_its_restart_has_not_failed(
+    supervisor: Supervisor, told: list[Failure]
+) -> None:
+    reasons: list[str | None] = ["stands still", None]
+    supervisor.watch(Watched("part", "one", lambda now: reasons.pop(0), lambda: False))
+    supervisor.check(0.0)
+    assert (reasons, told, supervisor.status()) == ([], [], [])
+
+
+def test_a_name_that_another_has_is_told_with_its_detail(supervisor: Supervisor) -> None:
+    for name, detail in (("yolo", "1a"), ("yolo", "2b"), ("other", "3c")):
+        supervisor.watch(Watched("model", name, lambda now: "hangs", lambda: False, detail=detail))
+    supervisor.check(0.0)
+    assert [part["name"] for part in supervisor.status()] == ["yolo", "yolo (2b)", "other"]
+
+
+def test_closing_waits_for_no_look_that_hangs_and_restarts_nothing_afterwards(supervisor: Supervisor) -> None:
+    go, hangs = threading.Event(), threading.Event()
+
+    def look(now: float) -> None:
+        hangs.set()
+        assert go.wait(30)
+
+    supervisor.watch(Watched("part", "hangs", look, lambda: None))
+    part = Part()
+    part.wrong = "dead"
+    supervisor.watch(part.watched)
+    supervisor.start()
+    assert hangs.wait(30)
+    began = time.perf_counter()
+    supervisor.close()
+    assert time.perf_counter() - began < 0.5
+    go.set()
+    until(lambda: "supervisor" not in {thread.name for thread in threading.enumerate()})
+    assert part.restarts == 0
 
 
 def test_what_has_failed_is_over_when_nobody_needs_it_any_more(
@@ -186,4 +233,4 @@ def test_the_thread_looks_by_itself(supervisor: Supervisor) -> None:
     supervisor.start()
     assert looked.wait(10)
     supervisor.close()
-    assert "supervisor" not in {thread.name for thread in threading.enumerate()}
+    until(lambda: "supervisor" not in {thread.name for thread in threading.enumerate()})

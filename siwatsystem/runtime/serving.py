@@ -8,39 +8,34 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from siwatsystem.detections import Prediction
 from siwatsystem.frames import Image
 from siwatsystem.runtime.backend import Backend
 from siwatsystem.runtime.batcher import Batcher
-from siwatsystem.supervision import Watch, Watched, unwatched
+from siwatsystem.supervision import MOST_STUCK, Care, Watched
 from siwatsystem.views import View
 
 logger = logging.getLogger(__name__)
 
-MOST_STUCK = 8
-"""Backends that may hang, with their memory and a core each, before no further one is loaded beside them."""
 RELOAD_SEC = 900.0
 """Loading anew, which may take an export and a trial, hangs itself where it takes longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Care:
-    """How models are looked after: who watches, and after how many seconds a call counts as stuck."""
-
-    watch: Watch = unwatched
-    stuck_sec: float = 60.0
 
 
 class Serving:
     """One model in one precision. Every member may be used from any thread."""
 
     def __init__(
-        self, backend: Backend, load: Callable[[], Backend], wait_sec: float, name: str, care: Care
+        self,
+        backend: Backend,
+        load: Callable[[], Backend],
+        wait_sec: float,
+        name: str,
+        care: Care,
+        detail: str = "",
     ) -> None:
         """`load` makes another backend like this one, on a thread of its own, each time it got stuck.
-        `wait_sec` and `name` are the batcher's."""
+        `wait_sec` and `name` are the batcher's; `detail` tells it from others of that name."""
         self._load = load
         self._wait_sec = wait_sec
         self._name = name
@@ -54,7 +49,7 @@ class Serving:
         self._unloadable: str | None = None
         """Why it could not be loaded anew."""
         self._closed = False
-        self._forget = care.watch(Watched("model", name, self._look, self.renew))
+        self._forget = care.watch(Watched("model", name, self._look, self.renew, detail=detail))
 
     @property
     def backend(self) -> Backend:

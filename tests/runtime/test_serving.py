@@ -9,8 +9,8 @@ import pytest
 
 from siwatsystem.errors import PipelineFailed
 from siwatsystem.runtime.batcher import ModelStuck
-from siwatsystem.runtime.serving import MOST_STUCK, RELOAD_SEC, Care, Serving
-from siwatsystem.supervision import Forget, Watched
+from siwatsystem.runtime.serving import RELOAD_SEC, Serving
+from siwatsystem.supervision import MOST_STUCK, Care, Forget, Watched
 from tests.runtime.test_batcher import FakeBackend, join, picture
 
 STUCK_SEC = 30.0
