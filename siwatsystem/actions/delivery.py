@@ -281,6 +281,7 @@ class Delivery:
 
     def _tell(self, message: str, *, ended: bool = False) -> None:
         if not self.patient:  # The other one meets the same outage.
+            log.log(logging.INFO if ended else logging.WARNING, "outbox: %s", message)
             self._around.troubles.tell(Problem("action_failed", message, ended=ended))
 
     def _open_sink(self) -> Sink:

@@ -84,7 +84,7 @@ class Outbox:
         self._pending = Pending(settings.pending, self._changed)
         self._closing = False
         if self._store.complaint:
-            self._troubles.tell(Problem("action_failed", self._store.complaint))
+            self._begun_anew(self._store.complaint)
         self._forget_servers()
         for key in self.depth():
             self._wake(key)
@@ -214,11 +214,15 @@ class Outbox:
 
     def _disk_trouble(self, error: sqlite3.Error) -> None:
         if damaged(error):
-            self._troubles.tell(Problem("action_failed", self._store.recover(error)))
+            self._begun_anew(self._store.recover(error))
         else:
             log.warning("outbox: %s", error)
             self._troubles.begins("disk", "outbox_full", f"the outbox cannot be written: {error}")
             self._store.reclaim()
+
+    def _begun_anew(self, words: str) -> None:
+        """What was not delivered is in another file now, which somebody has to see: told until a restart."""
+        self._troubles.begins(words, "action_failed", words)
 
     def _move_gauges(self) -> None:
         depth = self.depth()

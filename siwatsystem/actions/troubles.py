@@ -1,5 +1,6 @@
 """What is wrong with the outbox: told once when it begins and once when it ends, and counted."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from siwatsystem.actions.base import Problem
 from siwatsystem.errors import ErrorCode
 from siwatsystem.metrics import OUTBOX_DROPPED
+
+log = logging.getLogger(__name__)
 
 _RECURRING_SEC = 60.0
 """A refusal that comes back within this time of its end ends only after as long without another one:
@@ -54,6 +57,7 @@ class Troubles:
             if topic in self._lasting:
                 return
             problem = self._lasting[topic] = Problem(code, message)
+        log.warning("outbox: %s", message)
         self.tell(problem)
 
     def ends(self, topic: str) -> None:
@@ -61,6 +65,7 @@ class Troubles:
         with self._lock:
             problem = self._lasting.pop(topic, None)
         if problem is not None:
+            log.info("outbox: over: %s", problem.message)
             self.tell(Problem(problem.code, f"over: {problem.message}", ended=True))
 
     def lasts(self, topic: str) -> bool:

@@ -43,7 +43,7 @@ class EmbeddedPostgres:
 
     def ensure_running(self) -> dict[str, Any]:
         """The value of `postgresql` in pipeline.json, with the server running."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or process.has_ended(self._process, "postgresql"):
             self._start()
         return {
             "host": "127.0.0.1",

@@ -1,6 +1,7 @@
 """A server's process: started so that it cannot outlive the worker, ended by its id."""
 
 import contextlib
+import logging
 import os
 import pwd
 import signal
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siwatsystem.errors import TargetUnavailable
+from siwatsystem.metrics import RESTARTS
+
+log = logging.getLogger(__name__)
 
 # Gives up the rights, asks the kernel to be told when the thread that started it dies (a signal
 # mask that a change of user would clear, hence the order), and becomes the server.
@@ -107,6 +111,16 @@ def wait_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], name
             stop(process, signal.SIGKILL)
             raise TargetUnavailable(f"embedded {name} does not answer: {_tail(log)}")
         time.sleep(0.05)
+
+
+def has_ended(process: subprocess.Popen[bytes], name: str) -> bool:
+    """Whether a server that was started is gone, which nobody asked it to be: it is told and counted."""
+    status = process.poll()
+    if status is None:
+        return False
+    log.warning("embedded %s has ended with status %d and is started again", name, status)
+    RESTARTS.labels("embedded").inc()
+    return True
 
 
 def stop(process: subprocess.Popen[bytes], asked: signal.Signals, timeout: float = 5.0) -> None:

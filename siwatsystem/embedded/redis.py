@@ -29,7 +29,7 @@ class EmbeddedRedis:
 
     def ensure_running(self) -> dict[str, Any]:
         """The value of `redis` in pipeline.json, with the server running."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or process.has_ended(self._process, "redis"):
             self._start()
         return {"host": "127.0.0.1", "port": self._port, "password": self._password, "db": 0}
 

@@ -1,5 +1,6 @@
 """Threads of the outbox that die or get stuck: replaced, then told; nothing lost, nothing out of order."""
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -182,7 +183,11 @@ def test_a_call_that_hangs_is_cut_off(bench: Bench) -> None:
     there.close()
 
 
-def test_a_delivery_whose_server_is_away_is_not_stuck(bench: Bench) -> None:
+def test_a_delivery_whose_server_is_away_is_not_stuck_and_logs_when_that_was(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "siwatsystem.actions")
+
     def refuse(message: str) -> None:
         raise delivery.TargetUnavailable("away")
 
@@ -193,6 +198,9 @@ def test_a_delivery_whose_server_is_away_is_not_stuck(bench: Bench) -> None:
     bench.deliver = lambda message: None
     until(bench.empty)
     assert bench.supervisor.status() == []
+    until(lambda: "is back" in caplog.text)
+    said = [record.message for record in caplog.records if "away (away)" in record.message]
+    assert len(said) == 1, "once, however often it is tried"
 
 
 class Blob:

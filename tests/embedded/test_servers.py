@@ -69,7 +69,7 @@ def connect(config: dict[str, object]) -> "psycopg2.extensions.connection":
 
 
 def test_data_stays_over_kills_and_restarts_and_nothing_is_left_running(
-    folder: Path, open_servers: Open
+    folder: Path, open_servers: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     servers = open_servers(folder)
     assert servers.pids == {}
@@ -79,6 +79,8 @@ def test_data_stays_over_kills_and_restarts_and_nothing_is_left_running(
         psutil.Process(pid).kill()
     until(lambda: all(psutil.Process(pid).status() == "zombie" for pid in servers.pids.values()))
     write(servers, "two")
+    ends = [record.message for record in caplog.records if "is started again" in record.message]
+    assert sorted(each.split()[1] for each in ends) == ["postgresql", "redis"]
     assert ports == (servers.redis()["port"], servers.postgresql()["port"])
     pids = servers.pids.values()
     if psutil.Process().uids().real == 0:

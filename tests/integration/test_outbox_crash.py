@@ -201,6 +201,7 @@ def test_a_damaged_file_is_moved_aside(tmp_path: Path, damage: str, redis_server
     event = OutboxEvent((image(target, "image:new"),))
     outbox.submit(event)
     assert outbox.flush(event.event_id, 30)
+    assert "outbox.db.damaged-" in str(outbox.status()["degraded"]), "somebody has to look at what is in it"
     outbox.close()
 
 
