@@ -46,17 +46,24 @@ def _ask(path: Path, request: Request, timeout: float) -> Answer:
         number = database.execute(
             "INSERT INTO requests (asked, request) VALUES (?, ?)", (time.time(), request.dump())
         ).lastrowid
-        deadline = time.monotonic() + timeout
-        while True:
-            row = database.execute("SELECT answer FROM requests WHERE id = ?", (number,)).fetchone()
-            if row is not None and row[0] is not None:
-                database.execute("DELETE FROM requests WHERE id = ?", (number,))
-                return Answer.load(row[0])
-            if row is None or time.monotonic() >= deadline:
-                break
-            time.sleep(_LOOK_SEC)
-        # Either it is taken back here or it was answered right now: never done later, unknown to who asked.
-        left = database.execute("DELETE FROM requests WHERE id = ? RETURNING answer", (number,)).fetchall()
+        try:
+            _wait(database, number, timeout)
+        finally:
+            # Either it is taken back here (by Ctrl-C too) or it was answered: never done later, unknown to
+            # who asked.
+            left = database.execute(
+                "DELETE FROM requests WHERE id = ? RETURNING answer", (number,)
+            ).fetchall()
         if left and left[0][0] is not None:
             return Answer.load(left[0][0])
         raise NotAnswered(f"the worker that uses {path} did not answer in {timeout:.0f} s; nothing was done")
+
+
+def _wait(database: sqlite3.Connection, number: int | None, timeout: float) -> None:
+    """Until the request was answered or forgotten, or the time is over."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        row = database.execute("SELECT answer FROM requests WHERE id = ?", (number,)).fetchone()
+        if row is None or row[0] is not None:
+            return
+        time.sleep(_LOOK_SEC)

@@ -25,8 +25,8 @@ from siwatsystem.actions.targets import Target
 
 log = logging.getLogger(__name__)
 
-_ANSWERED_SEC = 60.0
-"""For how long a request is of interest: who asked has gone away by then."""
+_ANSWERED_SEC = 150.0
+"""For how long a request is of interest: longer than who asked waits for the answer (`asking.ask`)."""
 
 
 @dataclass(frozen=True, slots=True)

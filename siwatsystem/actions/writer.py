@@ -5,6 +5,7 @@ import logging
 import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from siwatsystem.actions.base import Job, OutboxEvent, Problem
@@ -147,6 +148,9 @@ class Writer:
                 self._desk.disk_trouble(error)
                 if self._closed_within(_DISK_RETRY_SEC):
                     return
+                # What somebody drops makes room on a full disk.
+                with suppress(sqlite3.Error):
+                    self._carry_out()
             else:
                 self._forget(group)
                 for key in following | {entry.job.target for _, found in entries for entry in found}:

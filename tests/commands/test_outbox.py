@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.actions.guard import hold
 from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.selection import Request, Selection
 from siwatsystem.actions.targets import postgresql_target, redis_target
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import ActionFailed, TargetUnavailable
@@ -245,6 +247,41 @@ def test_a_worker_that_does_not_answer_is_told_and_does_nothing_later(
     assert "did not answer" in done.stderr
     site.open()
     assert site.outbox.status()["depth"] == 3
+
+
+def test_who_stops_waiting_takes_the_request_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.fill()
+    site.outbox.close()
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        asking, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=interrupt)
+    )
+    with closing(hold(site.path)), pytest.raises(KeyboardInterrupt):
+        asking.ask(site.path, Request("drop", Selection()))
+    site.open()
+    time.sleep(1.2)  # So soon requests are carried out.
+    assert site.outbox.status()["depth"] == 3
+
+
+def test_dropping_makes_room_on_a_full_disk(site: Site) -> None:
+    def image(lane: str, size: int) -> None:
+        job = Job("redis_save_image", site.redis, {"key": lane}, blob=bytes(size))
+        site.outbox.submit(OutboxEvent((job,), lane=lane))
+
+    image("old", 100_000)
+    until(lambda: site.outbox.status()["depth"] == 1)
+    with site.outbox._store.lock:
+        pages = site.outbox._store._db.execute("PRAGMA page_count").fetchone()[0]
+        site.outbox._store._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    image("new", 50_000)
+    until(lambda: any("cannot be written" in words for words in site.outbox.status()["degraded"]))
+    assert site.json("drop", "--session", "old", "--yes")["waiting"] == 1
+    until(lambda: not site.outbox.status()["pending"])
+    assert [job["session"] for job in site.json("list")["jobs"]] == ["new"]
+    assert not any("cannot be written" in words for words in site.outbox.status()["degraded"])
 
 
 def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
