@@ -74,7 +74,7 @@ class AppLog:
         source = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             try:
-                _copy_end(source, fresh, size - self._max_bytes, self._max_bytes * 2)
+                _copy_end(source, fresh, max(0, size - 2 * self._max_bytes), 3 * self._max_bytes)
                 for number in range(self._kept - 1, 0, -1):
                     with contextlib.suppress(FileNotFoundError):
                         self._rotated(number).replace(self._rotated(number + 1))
@@ -117,7 +117,7 @@ class AppLog:
 def _copy_end(source: int, target: Path, start: int, most: int) -> None:
     """What `source` has from `start` on, at most `most` bytes, from the next line on; it may still grow."""
     with target.open("wb") as file:
-        first = True
+        first = start > 0
         while most > 0 and (block := os.pread(source, min(_BLOCK, most), start)):
             start += len(block)
             most -= len(block)
