@@ -1,6 +1,7 @@
 """`create_app`: settings, lifespan, routers."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -85,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         _tell_tokens(settings)
         worker = app.state.worker = Worker(settings)
         await worker.start()
-    except (InvalidSetting, OSError) as error:
+    except (InvalidSetting, OSError, sqlite3.Error) as error:
         # Told in one line by whoever started the server; a traceback would hide it.
         app.state.startup_error = (
             getattr(error, "message", None) or f"data_dir = {settings.data_dir}: {error}"

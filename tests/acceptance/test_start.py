@@ -50,6 +50,10 @@ def test_what_is_taken_or_cannot_be_written_is_one_line(tmp_path: Path):
     status, lines = start(tmp_path / "file" / "below")
     assert (status, len(lines)) == (2, 1)
     assert "data_dir" in lines[0]
+    (tmp_path / "third" / "outbox.sqlite").mkdir(parents=True)
+    status, lines = start(tmp_path / "third")
+    assert (status, len(lines)) == (2, 1)
+    assert "unable to open database file" in lines[0]
 
 
 def test_importing_the_application_loads_nothing_heavy():
