@@ -22,6 +22,7 @@ from siwatsystem.sections import (
     EmbeddedSettings,
     LogSettings,
     ModelSettings,
+    Network,
     OutboxSettings,
     PipelineSettings,
     Port,
@@ -107,6 +108,9 @@ class Settings(BaseSettings):
     hostnames: tuple[str, ...] = ()
     """Names, beside addresses and `localhost`, under which browsers may open the WebSocket of a worker
     without a token. Any other name may have been pointed here by a stranger."""
+    proxies: tuple[Network, ...] = ()
+    """Addresses or networks (CIDR) of proxies before the worker. Who calls, and whether over TLS, is believed
+    from their `X-Forwarded-For` and `X-Forwarded-Proto` alone."""
 
     streams: StreamSettings = StreamSettings()
     """Cameras."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import math
 import secrets
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -17,10 +18,16 @@ MOST = 4096
 """Addresses that are remembered; beyond it the one that guessed longest ago starts anew."""
 
 
+TOLD_SEC = 60.0
+"""What an address guesses is told once in this time."""
+
+
 @dataclass(slots=True)
 class _Guesser:
     left: float
     at: float
+    told: float = -math.inf
+    untold: int = 0
     tried: deque[bytes] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
 
@@ -52,6 +59,17 @@ class Guesses:
             guesser.tried.append(mark)
         if len(self._found) > MOST:
             self._found.popitem(last=False)
+
+    def refused(self, address: str, now: float) -> int:
+        """Count a token that `address` was refused; how many are to be told now, 0 if it was told lately."""
+        guesser = self._found.get(_network(address))
+        if guesser is None:
+            return 1
+        guesser.untold += 1
+        if now - guesser.told < TOLD_SEC:
+            return 0
+        count, guesser.untold, guesser.told = guesser.untold, 0, now
+        return count
 
     def _mark(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._key, digest_size=16).digest()

@@ -43,6 +43,11 @@ PATCHES = Counter("siwat_patches", "Sessions patched: sent, accepted, refused, e
 ERRORS_UNSENT = Counter("siwat_errors_unsent", "Errors that a client did not read in time")
 CONNECTIONS = Gauge("siwat_websocket_connections", "Open WebSocket connections")
 ERRORS = Counter("siwat_errors", "Errors told, by code", ["code"])
+TOKENS_REFUSED = Counter(
+    "siwat_tokens_refused",
+    "Tokens that opened nothing: wrong, or not looked at after many",
+    ["reason"],
+)
 JPEG_ENCODED = Counter("siwat_jpeg_encoded", "Frames encoded for the image route")
 HANGING_READERS = Gauge(
     "siwat_hanging_readers", "Readers of cameras that hang in a library and were left behind"

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -62,6 +63,11 @@ def address(settings: Settings) -> str:
     return LOOPBACK if settings.control_token is None else "0.0.0.0"  # noqa: S104 # nosec B104 # the token guards it
 
 
+def trusted(settings: Settings) -> list[str]:
+    """The proxies, as uvicorn takes them: it ignores a network whose host bits are set."""
+    return [str(ipaddress.ip_network(each, strict=False)) for each in settings.proxies]
+
+
 def run(app: FastAPI, settings: Settings) -> None:
     """Serve `app` until told to stop. Raises InvalidSetting when it cannot start."""
     heaps.share()
@@ -73,6 +79,8 @@ def run(app: FastAPI, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=trusted(settings),
         http=LimitedProtocol,
         ws="websockets-sansio",
         ws_max_size=limits.max_message_kb * 1024,

@@ -61,6 +61,18 @@ def test_whom_an_address_stands_for(one: str, other: str, same: bool):
     assert found.may(other, "right", 0.5) is not same
 
 
+def test_a_flood_is_told_once_a_minute_and_none_is_missing():
+    found, told = Guesses(), list[int]()
+    for number in range(1500):
+        now = number / 10
+        if found.may(HERE, str(number), now):
+            found.wrong(HERE, str(number), now)
+        told.append(found.refused(HERE, now))
+    assert [count for count in told if count] == [1, 600, 600]
+    found.wrong(THERE, "other", 150.0)
+    assert found.refused(THERE, 150.0) == 1
+
+
 def test_memory_is_bounded_and_no_token_is_kept(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(guesses, "MOST", 50)
     found = Guesses()

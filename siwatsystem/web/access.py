@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket
 from siwatsystem.config import Settings
 from siwatsystem.guesses import Guesses
 from siwatsystem.logins import LoginRole, Logins
+from siwatsystem.metrics import TOKENS_REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +78,24 @@ def tried(peer: str, token: str | None, settings: Settings, guesses: Guesses) ->
         return roles_of(token, settings)
     now = time.monotonic()
     if not guesses.may(peer, token, now):
+        _tell(peer, "too_many", guesses.refused(peer, now))
         return None
     if not _same(token, settings.control_token) and not _same(token, settings.view_token):
         guesses.wrong(peer, token, now)
+        _tell(peer, "wrong", guesses.refused(peer, now))
     return roles_of(token, settings)
 
 
+def _tell(peer: str, reason: str, count: int) -> None:
+    """Count a refused token, and log those of an address now and then. A proxy may name anything."""
+    TOKENS_REFUSED.labels(reason).inc()
+    if count:
+        where = peer if peer.isprintable() else repr(peer)
+        log.warning("%d wrong token(s) from %s", count, where[:80])
+
+
 def peer_of(scope: Scope) -> str:
-    """The address that a request came from; behind a proxy on this machine the one that it names."""
+    """The address that a request came from; behind one of the `proxies` that are set, what that names."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 

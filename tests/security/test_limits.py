@@ -6,12 +6,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from siwatsystem import http_protocol, server
@@ -24,6 +26,7 @@ from tests.acceptance.worker import worker
 # A connection that is cut while the server's loop ends is left to the collector, which says so.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 REQUEST_SEC = 1.0
+REASONS = ("wrong", "too_many")
 CONTROL, VIEW = "command-0123456789", "look-0123456789"
 
 
@@ -168,7 +171,10 @@ def test_others_are_served_while_hundreds_of_connections_say_nothing(port: int):
             assert link.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_a_guesser_is_held_up_and_the_operator_is_not(tmp_path: Path):
+def test_a_guesser_is_held_up_counted_and_logged_and_the_operator_is_not(
+    caplog: pytest.LogCaptureFixture,
+):
+    before = refused()
     app = create_app(Settings.model_validate({"control_token": CONTROL, "view_token": VIEW}))
     stranger = TestClient(app, client=("192.0.2.1", 1))
     answers = [
@@ -181,6 +187,43 @@ def test_a_guesser_is_held_up_and_the_operator_is_not(tmp_path: Path):
     operator = TestClient(app, client=("192.0.2.2", 1))
     assert operator.post("/login", json={"token": CONTROL}).status_code == 200
     assert operator.get("/metrics", headers={"Authorization": f"Bearer {VIEW}"}).status_code == 200
+    assert refused() - before == 62
+    said = [record.message for record in caplog.records if record.name.startswith("siwatsystem")]
+    assert said == ["1 wrong token(s) from 192.0.2.1"]
+
+
+def refused() -> float:
+    values = (
+        REGISTRY.get_sample_value("siwat_tokens_refused_total", {"reason": reason}) for reason in REASONS
+    )
+    return sum(value or 0.0 for value in values)
+
+
+@pytest.mark.parametrize(("proxies", "held"), [("[]", True), ('["127.0.0.0/8"]', False)])
+def test_only_a_proxy_that_is_set_says_who_calls(tmp_path: Path, proxies: str, held: bool):
+    """Through the real server, whose default is to believe everybody on this machine."""
+    with worker(tmp_path, SIWAT_CONTROL_TOKEN=CONTROL, SIWAT_PROXIES=proxies) as running:
+        link = HTTPConnection("127.0.0.1", running.port, timeout=20)
+
+        def ask(method: str, path: str, body: str | None = None, **headers: str) -> HTTPResponse:
+            link.request(method, path, body, {name.replace("_", "-"): each for name, each in headers.items()})
+            answer = link.getresponse()
+            answer.read()
+            return answer
+
+        found = {
+            ask("GET", "/metrics", Authorization=f"Bearer {n}", X_Forwarded_For=f"192.0.2.{n}").status
+            for n in range(40)
+        }
+        assert found == ({401, 429} if held else {401})
+        time.sleep(1.1)  # the one that is held up may try once a second
+        login = ask(
+            "POST", "/login", json.dumps({"token": CONTROL}),
+            Content_Type="application/json", X_Forwarded_Proto="https", X_Forwarded_For="198.51.100.1",
+        )  # fmt: skip
+        assert login.status == 200
+        assert ("Secure" in (login.getheader("Set-Cookie") or "")) is not held
+        link.close()
 
 
 def test_a_login_goes_on_while_somebody_guesses_behind_the_same_address():
