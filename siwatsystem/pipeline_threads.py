@@ -3,13 +3,12 @@
 Frames reach a thread straight from the one that read them, without a detour through the event loop.
 """
 
-import asyncio
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
 
+from siwatsystem.endings import ended_within
 from siwatsystem.schedule import Schedule, Turn
 
 log = logging.getLogger(__name__)
@@ -94,21 +93,7 @@ class PipelineThreads:
 
     async def closed_within(self, limit: float) -> bool:
         """`close`, but wait at most `limit` seconds. Returns whether all threads have ended."""
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def close() -> None:
-            self.close()
-            with contextlib.suppress(RuntimeError):  # it took too long, and the event loop has ended
-                loop.call_soon_threadsafe(ended.set)
-
-        # Not a thread of asyncio's: those are waited for, however long a model hangs.
-        threading.Thread(target=close, name="close-pipelines", daemon=True).start()
-        try:
-            async with asyncio.timeout(limit):
-                await ended.wait()
-        except TimeoutError:
-            log.warning("frames are still under way after %.1f s", limit)
-        return ended.is_set()
+        return await ended_within(self.close, limit, "close-pipelines")
 
     def _wake(self, now: float) -> None:
         """Have somebody take what asks; called with the lock held."""

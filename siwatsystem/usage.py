@@ -1,6 +1,10 @@
-"""How busy the machine is: four percentages, the GPU's from NVML where there is one."""
+"""How busy the machine is: four percentages, the GPU's from NVML where there is one.
+
+NVML is native code that may hang, so it is read on a thread that can be left behind.
+"""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +12,14 @@ from typing import Any
 
 import psutil
 
+from siwatsystem.supervision import MOST_STUCK, Forget, Watch, Watched, unwatched
+
 log = logging.getLogger(__name__)
 
 RETRY_SEC = 60.0
 """Wait before GPUs that could not be read are looked for again."""
+STUCK_SEC = 30.0
+"""A reading that takes longer hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,82 @@ class UsageMeter:
             self._gpus = None
             self._retry_at = self._clock() + RETRY_SEC
             return None, None
+
+
+class UsageReader:
+    """Reads every `interval_sec`, once started. `usage` is the newest reading; from any thread."""
+
+    def __init__(
+        self, interval_sec: float, watch: Watch = unwatched, make: Callable[[], UsageMeter] = UsageMeter
+    ) -> None:
+        self.usage = Usage(0.0, round(psutil.virtual_memory().percent, 1))
+        self._interval_sec = interval_sec
+        self._watch = watch
+        self._make = make
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        """For who has the thread that counts, and since when it reads."""
+        self._thread: threading.Thread | None = None
+        self._began: float | None = None
+        """When the reading under way began (`time.monotonic()`); None between two."""
+        self._stuck: set[threading.Thread] = set()
+        """Those that were given up and have not come back since."""
+        self._forget: Forget = lambda: None
+
+    def start(self) -> None:
+        self._begin()
+        self._forget = self._watch(Watched("usage", "of the machine", self._look, self._renew))
+
+    def close(self) -> None:
+        """Read no more; a reading under way is left to itself."""
+        self._ended.set()
+        self._forget()
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        with self._lock:
+            self._thread, self._began = thread, time.monotonic()
+        thread.start()
+
+    def _run(self) -> None:
+        meter = self._make()
+        while True:
+            usage = meter.read()
+            if not self._notes(None):
+                return
+            self.usage = usage
+            if self._ended.wait(self._interval_sec) or not self._notes(time.monotonic()):
+                return
+
+    def _notes(self, began: float | None) -> bool:
+        """Note since when this thread reads; False where another has taken its place."""
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return False
+            self._began = began
+            return True
+
+    def _look(self, now: float) -> str | None:
+        with self._lock:
+            began, thread = self._began, self._thread
+        if thread is None or not thread.is_alive():
+            return "its thread has ended"
+        if began is not None and now - began > STUCK_SEC:
+            return f"a reading takes longer than {STUCK_SEC:g} s"
+        return None
+
+    def _renew(self) -> bool:
+        """Read on another thread; False where too many hang, or none is to be had."""
+        self._stuck = {one for one in {*self._stuck, self._thread} if one is not None and one.is_alive()}
+        if len(self._stuck) >= MOST_STUCK:
+            return False
+        try:
+            self._begin()
+        except RuntimeError as error:
+            log.warning("the usage is not read: %s", error)
+            self._thread = None
+            return False
+        return True
 
 
 def _find_gpus() -> list[Any]:

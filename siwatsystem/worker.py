@@ -18,6 +18,7 @@ from siwatsystem.connections import Connection, Connections, error_message
 from siwatsystem.cores import usable_cores
 from siwatsystem.delivery import QueuedDetection
 from siwatsystem.displays import Displays
+from siwatsystem.endings import ended_within
 from siwatsystem.engine import Engine
 from siwatsystem.errors import Overloaded, SiwatError
 from siwatsystem.frames import Crop, Frame
@@ -40,13 +41,17 @@ from siwatsystem.session import Answer, Apply, Close
 from siwatsystem.streams.pool import Source, SourcePool
 from siwatsystem.subscriptions import Changes, Subscription, Subscriptions
 from siwatsystem.supervision import Care, Failure, Supervisor
-from siwatsystem.usage import UsageMeter
+from siwatsystem.usage import Usage, UsageReader
 
 log = logging.getLogger(__name__)
 
 LoopKey = tuple[object, PipelineKey, Crop | None]
 REPORT_DELAY_SEC = 0.02
 """Changes of a burst are gathered for this long, so that a thousand subscribes cause few reports."""
+SLACK_SEC = 1.0
+"""How much longer closing may take than it was told, before it is left behind."""
+EMBEDDED_SEC = 10.0
+"""How long the embedded servers may take to end after all else."""
 
 
 class Worker:
@@ -60,8 +65,7 @@ class Worker:
         self.supervisor = Supervisor(settings.supervision, self._on_failure)
         self._care = Care(self.supervisor.watch, settings.supervision.model_stuck_sec)
         self.engine = Engine(settings, self._on_problem, self._care)
-        self.usage_meter = UsageMeter()
-        self.usage = self.usage_meter.read()
+        self._reader = UsageReader(settings.websocket.state_interval_sec, self.supervisor.watch)
         self.started_at = time.time()
         self._loops: dict[LoopKey, AnalysisLoop] = {}
         self._of: dict[str, LoopKey] = {}
@@ -81,12 +85,14 @@ class Worker:
         count = self.settings.pipeline.threads or max(4, usable_cores() + 1)
         self.threads = PipelineThreads(count)
         await asyncio.to_thread(self.engine.start)
+        self._reader.start()
         self.supervisor.start()
         self._tasks = [asyncio.create_task(self._tick(), name="tick")]
 
     async def stop(self) -> None:
         """End everything within `shutdown_timeout_sec`; what was accepted stays in the outbox."""
         self.supervisor.close()
+        self._reader.close()
         for task in self._tasks:
             task.cancel()
         loops = list(self._loops.values())
@@ -95,13 +101,15 @@ class Worker:
         self._loops.clear()
         deadline = self.settings.shutdown_timeout_sec
         drained, _ = await asyncio.gather(
-            self.threads.closed_within(deadline / 3), asyncio.to_thread(self.pool.close, deadline / 3)
+            self.threads.closed_within(deadline / 3),
+            ended_within(partial(self.pool.close, deadline / 3), deadline / 3 + SLACK_SEC, "close-cameras"),
         )
         if drained:
             for loop in loops:
                 loop.finish()
         await self.loader.close()
-        await asyncio.to_thread(self.engine.close, deadline / 3)
+        limit = deadline / 3 + EMBEDDED_SEC + SLACK_SEC
+        await ended_within(partial(self.engine.close, deadline / 3), limit, "close-engine")
 
     # --- what the WebSocket route calls ----------------------------------------------------------
 
@@ -291,18 +299,22 @@ class Worker:
 
     def _on_source_change(self, source: Source) -> None:
         """From a capture or watchdog thread."""
-        self._loop.call_soon_threadsafe(self._changed, source)
+        self._tell(self._changed, source)
 
     def _on_pipeline_change(self, loaded: Loaded) -> None:
         self._changed(loaded)
 
     def _on_problem(self, problem: Problem) -> None:
         """From an outbox thread."""
-        self._loop.call_soon_threadsafe(self._notices.problem, problem)
+        self._tell(self._notices.problem, problem)
 
     def _on_failure(self, failure: Failure) -> None:
         """From the supervisor's thread."""
-        self._loop.call_soon_threadsafe(self._failed, failure)
+        self._tell(self._failed, failure)
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody wants to know
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _failed(self, failure: Failure) -> None:
         self._notices.failure(failure)
@@ -321,6 +333,11 @@ class Worker:
                     self._dirty_report(connection.id)
 
     # --- reports ---------------------------------------------------------------------------------
+
+    @property
+    def usage(self) -> Usage:
+        """The newest reading."""
+        return self._reader.usage
 
     def online(self, identifier: str) -> bool:
         """Whether fresh frames arrive and the pipeline is loaded."""
@@ -360,7 +377,6 @@ class Worker:
         """Every two seconds: the regular reports, the ends of grace, the patches that wait."""
         while True:
             await asyncio.sleep(self.settings.websocket.state_interval_sec)
-            self.usage = await asyncio.to_thread(self.usage_meter.read)
             steps: list[Callable[[], None]] = [self._expire, self.connections.expire]
             steps += [partial(self._report_now, connection) for connection in self.connections.all()]
             for step in steps:

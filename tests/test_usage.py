@@ -1,9 +1,14 @@
+import threading
+import time
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pynvml
 import pytest
 
-from siwatsystem.usage import RETRY_SEC, UsageMeter
+from siwatsystem.supervision import MOST_STUCK, Watched
+from siwatsystem.usage import RETRY_SEC, STUCK_SEC, Usage, UsageMeter, UsageReader
+from tests.servers import until
 
 
 def test_usages_are_percentages_and_a_missing_gpu_is_none():
@@ -43,3 +48,69 @@ def test_a_gpu_that_fails_in_passing_is_read_again_a_minute_later(monkeypatch: p
     now[0] += 1
     assert meter.read().gpu == 40
     assert started[0] == 2
+
+
+class Meters:
+    """Each meter that is made reads as it is told: hangs until `go`, or answers."""
+
+    def __init__(self) -> None:
+        self.hangs, self.go = True, threading.Event()
+        self.made: list[int] = []
+
+    def make(self) -> UsageMeter:
+        number = len(self.made)
+        self.made.append(number)
+        return cast(Any, SimpleNamespace(read=lambda: self._read(number)))
+
+    def _read(self, number: int) -> Usage:
+        if self.hangs:
+            assert self.go.wait(30)
+        return Usage(float(number), 1.0)
+
+
+def test_a_reading_that_hangs_is_given_up_and_thrown_away_when_it_comes_back():
+    watched: list[Watched] = []
+    meters = Meters()
+
+    def watch(part: Watched) -> Any:
+        watched.append(part)
+        return watched.clear
+
+    reader = UsageReader(0.01, watch, meters.make)
+    assert 0 < reader.usage.memory <= 100
+    reader.start()
+    part = watched[0]
+    until(lambda: meters.made == [0])
+    now = time.monotonic()
+    assert part.look(now) is None
+    assert part.look(now + STUCK_SEC + 1) == "a reading takes longer than 30 s"
+    assert part.restart()
+    until(lambda: meters.made == [0, 1])
+    meters.hangs = False
+    assert part.restart()
+    until(lambda: reader.usage.cpu == 2.0)
+    meters.go.set()
+    until(lambda: sum(thread.name == "usage" for thread in threading.enumerate()) == 1)
+    assert reader.usage.cpu == 2.0
+    assert part.look(time.monotonic()) is None
+    reader.close()
+    assert watched == []
+    until(lambda: not any(thread.name == "usage" for thread in threading.enumerate()))
+
+
+def test_only_so_many_readings_may_hang():
+    watched: list[Watched] = []
+    meters = Meters()
+
+    def watch(part: Watched) -> Any:
+        watched.append(part)
+        return watched.clear
+
+    reader = UsageReader(0.01, watch, meters.make)
+    reader.start()
+    said = [watched[0].restart() for _ in range(MOST_STUCK + 2)]
+    assert said == [True] * (MOST_STUCK - 1) + [False] * 3
+    meters.go.set()
+    until(lambda: sum(thread.name == "usage" for thread in threading.enumerate()) == 1)
+    assert watched[0].restart()
+    reader.close()

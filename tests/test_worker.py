@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
+from siwatsystem import worker
 from siwatsystem.actions.base import Problem
 from siwatsystem.config import Settings
 from siwatsystem.connections import Connection
@@ -17,7 +20,9 @@ from siwatsystem.messages import encode
 from siwatsystem.routes.dashboard import camera_of
 from siwatsystem.routes.health import precisions_of, preparing
 from siwatsystem.streams.spec import SourceSpec
+from siwatsystem.supervision import Failure
 from siwatsystem.testing import FakeModel, FakeOpener, FakeSource, FakeSourcePool, fake_pipeline, until
+from siwatsystem.usage import Usage, UsageMeter
 from siwatsystem.worker import Worker
 
 CAR = Detection("Car", 0.9, (1, 2, 11, 12))
@@ -418,3 +423,80 @@ def test_a_model_that_hangs_does_not_hold_up_the_end():
     runner.join(60)
     assert hung.is_set()
     assert ended
+
+
+def from_start_to_end(bench: Bench, let_go: threading.Event) -> float:
+    """Run a worker from start to end on a thread of its own; the seconds that took."""
+
+    async def scene() -> None:
+        await bench.start()
+        bench.connect()
+        await bench.worker.stop()
+
+    began = time.monotonic()
+    runner = threading.Thread(target=lambda: asyncio.run(scene()))
+    runner.start()
+    runner.join(30)
+    took = time.monotonic() - began
+    let_go.set()
+    runner.join(60)
+    return took
+
+
+def test_cameras_and_an_engine_that_hang_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "SLACK_SEC", 0.1)
+    monkeypatch.setattr(worker, "EMBEDDED_SEC", 0.1)
+    let_go, asked = threading.Event(), list[str]()
+
+    def hang(name: str) -> None:
+        asked.append(name)
+        let_go.wait(60)
+
+    bench = Bench([], shutdown_timeout_sec=0.9)
+    monkeypatch.setattr(FakeSourcePool, "close", lambda self, timeout: hang("cameras"))
+    monkeypatch.setattr(FakeEngine, "close", lambda self, timeout: hang("engine"))
+    assert from_start_to_end(bench, let_go) < 15
+    assert asked == ["cameras", "engine"]
+
+
+def test_a_gpu_that_does_not_answer_holds_up_neither_reports_nor_the_end(monkeypatch: pytest.MonkeyPatch):
+    let_go, asked = threading.Event(), threading.Event()
+
+    def hang(self: UsageMeter) -> Usage:
+        asked.set()
+        let_go.wait(60)
+        return Usage(1.0, 2.0)
+
+    monkeypatch.setattr(UsageMeter, "read", hang)
+
+    async def scene() -> None:
+        bench = Bench([], websocket={"state_interval_sec": 0.02})
+        await bench.start()
+        one = bench.connect()
+        for _ in range(2):
+            await until(lambda: one.outbound)
+            assert {said["type"] for said in bench.sent(one)} == {"stateReport"}
+        await bench.worker.stop()
+
+    runner = threading.Thread(target=lambda: asyncio.run(scene()))
+    runner.start()
+    runner.join(30)
+    ended = not runner.is_alive()
+    let_go.set()
+    runner.join(60)
+    assert asked.is_set()
+    assert ended
+
+
+def test_what_comes_after_the_end_is_told_to_nobody():
+    benches: list[Bench] = []
+
+    async def scene(bench: Bench) -> None:
+        benches.append(bench)
+        bench.subscribe(bench.connect())
+
+    play(scene)
+    ended = benches[0].worker
+    ended._on_problem(Problem("outbox_full", "full"))
+    ended._on_failure(Failure("model", "one", "hangs"))
+    ended._on_source_change(FakeSource(SourceSpec("rtsp://a/s")))

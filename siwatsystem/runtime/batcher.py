@@ -40,6 +40,7 @@ class Batcher:
     def __init__(self, backend: Backend, wait_sec: float, name: str = "model") -> None:
         """Wait at most `wait_sec` for further pictures of a batch; `name` is for metrics and threads."""
         self.backend = backend
+        self._name = name
         self._wait_sec = wait_sec
         self._sizes = BATCH_SIZE.labels(name)
         self._state = threading.Condition()
@@ -84,7 +85,7 @@ class Batcher:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout if idle else 0)
         if idle:
-            self.backend.close()
+            self._close_backend(timeout)
         else:
             logger.error("a model is still computing after %g s and was left alone", timeout)
 
@@ -118,7 +119,19 @@ class Batcher:
             self._end(ModelStuck)
             idle = not self._calls
         if idle:
-            self.backend.close()
+            self._close_backend(0.0)
+
+    def _close_backend(self, timeout: float) -> None:
+        """Close the backend, waiting at most `timeout` seconds: that is native code, which may hang too."""
+        thread = threading.Thread(target=self.backend.close, name=f"close-{self._name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            logger.warning("a model is left as it is, as there is no thread to close it: %s", error)
+            return
+        thread.join(timeout)
+        if timeout and thread.is_alive():
+            logger.error("a model is still closing after %g s and was left alone", timeout)
 
     def _refuse_if_closed(self) -> None:
         if self._closed is not None:
@@ -193,8 +206,12 @@ class Batcher:
                 raise RuntimeError(f"{len(predictions)} answers for {len(batch)} pictures")
         except Exception as error:
             # This is the thread's outermost call: whatever a runtime raises goes to those who wait.
-            if len(batch) == 1:
-                _fail(batch[0][1], error)
+            if len(batch) == 1 or self._closed is ModelStuck:
+                for (
+                    _,
+                    future,
+                ) in batch:  # those of one that was given up have been told, and are not asked again
+                    _fail(future, error)
                 return
             logger.warning("a batch of %d failed and is tried one by one", len(batch), exc_info=True)
             for item in batch:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _POLL_SEC = 0.1
 _SPOKEN = 4000
+_END_SEC = 5.0
+"""Longest wait for a process that was killed: one that hangs in the kernel (a dead disk, a GPU) stays."""
 
 
 class Fatal(ModelInvalid):
@@ -101,7 +103,10 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     """Kill the child's whole group, itself or what it left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        child.wait(_END_SEC)
+    except subprocess.TimeoutExpired:
+        logger.error("process %d was killed and does not end; it is left behind", child.pid)
 
 
 def _environment(folder: Path, on_gpu: bool) -> dict[str, str]:
@@ -125,7 +130,9 @@ def _judge(folder: Path, log: Path, status: int, what: str, limits: Limits) -> N
         return
     if result and status > 0:
         raise _KINDS.get(str(result.get("code")), ModelInvalid)(str(result.get("message")))
-    tail = log.read_bytes()[-_SPOKEN:].decode(errors="replace")
+    with log.open("rb") as said:
+        said.seek(max(0, log.stat().st_size - _SPOKEN))
+        tail = said.read(_SPOKEN).decode(errors="replace")
     logger.warning("%s failed:\n%s", what, tail)
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     last = lines[-1][:200] if lines else "it said nothing"

@@ -22,14 +22,19 @@ _PR_SET_PDEATHSIG = 1
 _NETWORK_EVENTS = {"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"}
 
 
-def confine(memory_mb: int, niceness: int = 10) -> None:
-    """Give this process its limits: memory, no core files, no network, gone with its parent.
+def confine(memory_mb: int, niceness: int = 10, file_mb: int = UNLIMITED) -> None:
+    """Give this process its limits: memory, size of each file, no core files, no network, gone with its
+    parent.
 
-    With `UNLIMITED` whoever started it has to watch its memory.
+    With `UNLIMITED` memory whoever started it has to watch that.
     """
     if memory_mb != UNLIMITED:
         limit = memory_mb * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if file_mb != UNLIMITED:
+        # Python ignores the signal that comes with it: what writes more gets an error.
+        limit = file_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(niceness)
     libc = ctypes.CDLL(None)

@@ -20,6 +20,8 @@ from siwatsystem.runtime.loaders import RuntimeName, open_encoder, open_model
 from siwatsystem.runtime.silence import silence
 
 USUAL_PICTURE = 1080, 1920
+_FILE_MB = 256
+"""Size of a file that it may write: it has nothing to leave but what libraries say, cache and share."""
 _NO_MEMORY = ("bad_alloc", "allocate memory", "failed to allocate", "out of memory", "not enough memory")
 """What runtimes say, in whatever case, when there is no memory for them."""
 
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """`arguments`: an empty folder, megabytes of memory allowed (or 0), what `try_out` takes as JSON."""
     folder, memory_mb, given = Path(arguments[0]), int(arguments[1]), json.loads(arguments[2])
     # Somebody waits for this, as he would for the loading itself.
-    confine(memory_mb, niceness=0)
+    confine(memory_mb, niceness=0, file_mb=_FILE_MB)
     silence(folder / "config")
     file, settings = Path(given["file"]), RuntimeSettings(**given["settings"])
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from siwatsystem.detections import Detection, Prediction
 from siwatsystem.runtime.backend import Picture
-from siwatsystem.runtime.batcher import Batcher, ModelClosed
+from siwatsystem.runtime.batcher import Batcher, ModelClosed, ModelStuck
 
 
 class FakeBackend:
@@ -50,7 +50,7 @@ def picture(width: int, height: int = 8) -> np.ndarray:
 def ask(batcher: Batcher, image: np.ndarray, answers: dict[int, object]) -> None:
     try:
         answers[image.shape[1]] = batcher.predict(image)[0].xyxy[2]
-    except (RuntimeError, ModelClosed) as error:
+    except (RuntimeError, ModelClosed, ModelStuck) as error:
         answers[image.shape[1]] = error
 
 
@@ -188,3 +188,37 @@ def test_a_call_that_never_ends_does_not_hold_up_closing_for_ever():
     assert not backend.closed, "what still computes is not taken away"
     backend.go.set()
     join(threads)
+
+
+def test_closing_a_backend_that_hangs_holds_up_neither_who_gives_it_up_nor_who_closes_it():
+    go, asked = threading.Event(), threading.Semaphore(0)
+
+    class Hangs(FakeBackend):
+        def close(self) -> None:
+            asked.release()
+            assert go.wait(30)
+
+    given_up, closed = Batcher(Hangs(), wait_sec=0), Batcher(Hangs(), wait_sec=0)
+    began = time.monotonic()
+    given_up.abandon()
+    closed.close(timeout=0.1)
+    assert time.monotonic() - began < 10
+    assert asked.acquire(timeout=30)
+    assert asked.acquire(timeout=30)
+    go.set()
+
+
+def test_a_batch_that_fails_after_it_was_given_up_is_not_tried_again():
+    backend = FakeBackend(batch_size=2)
+    backend.go.clear()
+    batcher = Batcher(backend, wait_sec=5, name="late")
+    threads, answers = ask_all(batcher, [picture(10, height=1), picture(20)])
+    assert backend.busy.wait(30)
+    batcher.abandon()
+    join(threads)
+    assert [type(answer) for answer in answers.values()] == [ModelStuck, ModelStuck]
+    backend.go.set()
+    deadline = time.monotonic() + 30
+    while not backend.closed and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (backend.closed, backend.batches) == (1, [2])
