@@ -58,10 +58,11 @@ class Table:
 class DatabaseManager:
     """Records of one database; thread-safe, connects at first use and again after an outage.
 
-    `config`: host, port, database, username, password, schema (default `gas_station_1`). The public
-    methods return whether it worked and never raise; `upsert`, `initial_record` and `prepare` are
-    what they stand on and raise TargetUnavailable (the server is away), TargetContended (something else
-    holds what the record needs) or ActionFailed (it refuses).
+    `config`: host, port, database, username, password, schema (default `gas_station_1`), and `hostaddr`
+    where the host's address is known already. The public methods return whether it worked and never
+    raise; `upsert`, `initial_record` and `prepare` are what they stand on and raise TargetUnavailable (the
+    server is away), TargetContended (something else holds what the record needs) or ActionFailed (it
+    refuses).
     """
 
     def __init__(

@@ -95,6 +95,7 @@ class Link:
         try:
             connection = psycopg2.connect(
                 host=config["host"],
+                hostaddr=config.get("hostaddr"),  # where it connects to; else what `host` stands for
                 port=config["port"],
                 dbname=config["database"],
                 user=config.get("username") or config.get("user"),

@@ -27,6 +27,13 @@ def test_connects_at_first_use_and_says_so(database):
     assert not database.is_connected()
 
 
+def test_connects_to_the_address_that_it_is_given_and_resolves_no_name(postgresql_server: PostgresServer):
+    config = postgresql_server.config
+    manager = DatabaseManager({**config, "host": "no.such.host.invalid", "hostaddr": config["host"]})
+    assert manager.connect()
+    manager.disconnect()
+
+
 def test_makes_its_table(database, postgresql_server):
     assert database.create_car_frontal_info_table()
     assert database.create_car_frontal_info_table()

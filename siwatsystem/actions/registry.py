@@ -56,11 +56,14 @@ def open_sink(
     """The driver of a server; it connects at its first job. Loads the server's library. Only a `patient`
     one gives a statement all the time that the settings allow. Raises TargetUnavailable for a host that
     has no address, or one that may not be used."""
-    config = reached(config, settings.command_timeout_sec)
+    there = reached(config, settings.command_timeout_sec)
     if kind == "redis":
         from siwatsystem.actions.redis import RedisSink
 
-        return RedisSink(config, settings)
+        return RedisSink(there, settings)
     from siwatsystem.actions.postgres import PostgresqlSink
 
-    return PostgresqlSink(config, settings, patient=patient)
+    if there is not config:
+        # TLS asks for the name (certificates, and servers that stand for several); it is not resolved again.
+        there = {**config, "hostaddr": there["host"]}
+    return PostgresqlSink(there, settings, patient=patient)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from siwatsystem.actions import targets
 from siwatsystem.actions.registry import open_sink
 from siwatsystem.actions.targets import reached, redis_target
 from siwatsystem.config import OutboxSettings
@@ -46,6 +47,28 @@ def test_drivers_get_an_address_and_no_name_that_may_change_meanwhile() -> None:
         # ::1 too where the machine has it, and nobody listens there.
         assert reached(config("localhost", port), 5.0) == config("127.0.0.1", port)
     assert reached(config("10.0.0.5"), 5.0)["host"] == "10.0.0.5"
+
+
+def test_the_drivers_are_given_that_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there = config("localhost", listener.getsockname()[1])
+        redis: Any = open_sink("redis", there, OutboxSettings())
+        postgresql: Any = open_sink("postgresql", there, OutboxSettings())
+    assert redis._client.connection_pool.connection_kwargs["host"] == "127.0.0.1"
+    assert postgresql._database._config["hostaddr"] == "127.0.0.1"
+    assert postgresql._database._config["host"] == "localhost"
+    local: Any = open_sink("postgresql", config("/run/postgresql"), OutboxSettings())
+    assert "hostaddr" not in local._database._config
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_forbidden_address_among_a_names_refuses_it(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("127.0.0.1", "169.254.169.254")
+    ]
+    monkeypatch.setattr(targets.socket, "getaddrinfo", lambda *_, **__: answers[::order])
+    with pytest.raises(TargetUnavailable, match="may not be connected to"):
+        reached(config("mixed.test"), 1.0)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a,b", "x" * 300, "ü" * 80])
