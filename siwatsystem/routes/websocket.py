@@ -22,6 +22,8 @@ YIELD_EVERY = 16
 async def websocket(socket: WebSocket) -> None:
     worker = worker_of(socket)
     if len(worker.connections) >= worker.settings.websocket.max_connections:
+        # A refusal before it is accepted is HTTP 403 to the client, as for a token that is wrong.
+        await socket.accept()
         await socket.close(1013, "as many connections are open as this worker allows")
         return
     await socket.accept()

@@ -148,8 +148,13 @@ class AccessMiddleware:
         if status is None:
             await self._app(scope, receive, send)
         elif kind == "websocket":
-            code, reason = (1013, TOO_MANY) if status == 429 else (1008, "not allowed")
-            await WebSocket(scope, receive, send).close(code, reason)
+            socket = WebSocket(scope, receive, send)
+            if status == 429:
+                # Accepted, because a client is told 403 of all else: its token may well be right.
+                await socket.accept()
+                await socket.close(1013, TOO_MANY)
+            else:
+                await socket.close(1008, "not allowed")
         else:
             more = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(status)
             detail = TOO_MANY if status == 429 else "a token is needed" if status == 401 else "not allowed"

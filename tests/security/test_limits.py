@@ -15,12 +15,13 @@ import pytest
 import uvicorn
 from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from siwatsystem import http_protocol, server
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
 from siwatsystem.http_protocol import MAX_REQUEST_BYTES, MAX_WAITING, LimitedProtocol
-from siwatsystem.web import bodies
+from siwatsystem.web import access, bodies
 from tests.acceptance.worker import worker
 
 # A connection that is cut while the server's loop ends is left to the collector, which says so.
@@ -246,6 +247,28 @@ def test_a_login_that_is_none_is_told_without_what_was_sent(body: bytes):
     assert answer.status_code in (400, 401, 422)
     assert '"input"' not in answer.text
     assert "hunter2" not in answer.text
+
+
+def test_a_client_can_tell_full_and_busy_from_not_allowed(tmp_path: Path):
+    def refused_with(token: str) -> tuple[int, str]:
+        """The status of the handshake, or the code and reason of the close after it."""
+        try:
+            with running.client(Authorization=f"Bearer {token}") as one:
+                one.next(20)
+        except InvalidStatus as refusal:
+            return refusal.response.status_code, ""
+        except ConnectionClosed as ended:
+            return (0, "") if ended.rcvd is None else (ended.rcvd.code, ended.rcvd.reason)
+        raise AssertionError("it was let in")
+
+    with worker(tmp_path, SIWAT_CONTROL_TOKEN=CONTROL, SIWAT_WEBSOCKET__MAX_CONNECTIONS="1") as running:
+        with running.client(Authorization=f"Bearer {CONTROL}") as first:
+            assert first.next(20) is not None
+            assert refused_with(CONTROL) == (1013, "as many connections are open as this worker allows")
+            assert first.next(20) is not None, "the one that is there goes on"
+        found = [refused_with(f"guess {number}") for number in range(60)]
+        assert set(found) == {(403, ""), (1013, access.TOO_MANY)}
+        assert found[:20] == [(403, "")] * 20
 
 
 def test_the_worker_is_served_with_these_limits(tmp_path: Path):
