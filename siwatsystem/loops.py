@@ -119,7 +119,7 @@ class AnalysisLoop:
         self._loop.call_soon(self.nudge)  # a source that others use has a frame already
 
     def stop(self) -> None:
-        """End at once; a frame under way is finished and its result discarded."""
+        """End at once; a frame under way is finished and its result discarded, or given up where it hangs."""
         self._stopped = True
         self._forget()
         self.source.remove_listener(self._frame_arrived)
@@ -129,8 +129,9 @@ class AnalysisLoop:
         """Take a member out; messages that wait for votes of what it followed are sent."""
         member = self.members.pop(identifier, None)
         pipeline = self.loaded.pipeline
-        if member is not None and pipeline is not None:
-            # A frame of it may be under way, and nobody on this thread may wait for that.
+        if member is not None and pipeline is not None and self._look(time.monotonic()) is None:
+            # A frame of it may be under way, and nobody on this thread may wait for that. For one that
+            # hangs nobody may wait at all: it has the member's state.
             context = self._context(member, time.time())
             self._threads.do_once(self.loaded, partial(pipeline.finish, member.state, context))
 
@@ -157,18 +158,21 @@ class AnalysisLoop:
             return f"a frame takes longer than {self._care.stuck_sec + GIVEN_UP_AFTER_SEC:g} s"
         return None
 
-    def _renew_soon(self) -> None:
-        """From the supervisor's thread."""
-        self._tell(self._renew, self._threads.under_way_since(self._turn))
+    def _renew_soon(self) -> bool:
+        """From the supervisor's thread. False where too many hang, or there is nothing to give up."""
+        since = self._threads.under_way_since(self._turn)
+        if since is None or not self._threads.may_abandon():
+            return False
+        return self._tell(self._renew, since)
 
     def _has_failed(self, reason: str | None) -> None:
         """From the supervisor's thread: no further frame is begun. That one is, its frames tell."""
         if reason is not None:
             self._tell(self._note, PipelineFailed(f"{reason}, as did those before: none is analysed for now"))
 
-    def _renew(self, since: float | None) -> None:
+    def _renew(self, since: float) -> None:
         """Give up the frame under way `since` then, if it still is, and go on with the next one."""
-        if self._stopped or since is None or self._threads.under_way_since(self._turn) != since:
+        if self._stopped or self._threads.under_way_since(self._turn) != since:
             return
         self._generation += 1
         self._threads.abandon(self._turn)
@@ -223,9 +227,12 @@ class AnalysisLoop:
             results, error = [], unexpected
         self._tell(self._finish_frame, generation, frame, results, error)
 
-    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody wants to know
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> bool:
+        """Have the event loop call; False where it has ended, and nobody wants to know."""
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
+            return True
+        return False
 
     def _finish_frame(
         self,

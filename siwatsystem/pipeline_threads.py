@@ -4,12 +4,14 @@ Frames reach a thread straight from the one that read them, without a detour thr
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
 
 from siwatsystem.endings import ended_within
 from siwatsystem.schedule import Schedule, Turn
+from siwatsystem.supervision import MOST_STUCK
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +22,11 @@ LOOK_SEC = 0.1
 class PipelineThreads:
     """Up to `count` threads, started as they are needed. Every method may be called from any thread."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, stuck_sec: float = math.inf) -> None:
+        """What is under way for longer than `stuck_sec` is stuck: its loop is to `abandon` it; where it has
+        none any more, that is done here."""
+        self._stuck_sec = stuck_sec
+        self._most_abandoned = MOST_STUCK * count
         self._changed = threading.Condition()
         self._schedule = Schedule(count)
         self._turns: set[Turn] = set()
@@ -42,6 +48,11 @@ class PipelineThreads:
         with self._changed:
             self._schedule.leave(turn)
             self._turns.discard(turn)
+
+    def may_abandon(self) -> bool:
+        """Whether not too many hang already, each with its thread and whatever that holds."""
+        with self._changed:
+            return self._schedule.abandoned < self._most_abandoned
 
     def abandon(self, turn: Turn) -> None:
         """The loop has given up what is under way for it, and will join again."""
@@ -148,12 +159,18 @@ class PipelineThreads:
             self._changed.notify()
 
     def _look(self) -> None:
-        """See to the frames that came too early and were followed by none."""
+        """See to the frames that came too early and were followed by none, and to those that hang with
+        nobody else to give them up."""
         while not self._closed.wait(LOOK_SEC):
             now = time.monotonic()
             with self._changed:
                 for turn in self._turns:
                     if self._schedule.ask_overdue(turn, now):
+                        self._wake(now)
+                for turn in self._schedule.forsaken(now - self._stuck_sec):
+                    if self._schedule.abandoned < self._most_abandoned:
+                        log.warning("a frame of what has ended is given up after %.0f s", self._stuck_sec)
+                        self._schedule.abandon(turn)
                         self._wake(now)
 
 

@@ -116,7 +116,8 @@ class Schedule:
         """The loop has ended: its turn is not taken any more."""
         if not turn.gone:
             turn.gone = True
-            _less(self._turns, turn.group)
+            if not turn.once:
+                _less(self._turns, turn.group)
 
     def do_once(self, group: Hashable, work: Callable[[], object], now: float) -> None:
         """Have `work` done once, when its turn comes; also after `close`."""
@@ -156,6 +157,15 @@ class Schedule:
             del self._running[turn]
             _less(self._running_of, turn.group)
             self._abandoned.add(turn)
+
+    def forsaken(self, since: float) -> list[Turn]:
+        """What has been under way since then or longer and has no loop (any more) that would give it up."""
+        return [turn for turn, taken in self._running.items() if taken <= since and (turn.gone or turn.once)]
+
+    @property
+    def abandoned(self) -> int:
+        """How many turns were given up and still hold their threads."""
+        return len(self._abandoned)
 
     def left(self, turn: Turn) -> None:
         """The thread that took it is free again; see `rest`."""

@@ -23,7 +23,7 @@ from siwatsystem.engine import Engine
 from siwatsystem.errors import Overloaded, SiwatError
 from siwatsystem.frames import Crop, Frame
 from siwatsystem.loading import Loaded, PipelineKey, PipelineLoader
-from siwatsystem.loops import Analysis, AnalysisLoop, Member
+from siwatsystem.loops import GIVEN_UP_AFTER_SEC, Analysis, AnalysisLoop, Member
 from siwatsystem.messages import (
     PatchSessionIn,
     PatchSessionResult,
@@ -83,7 +83,7 @@ class Worker:
         self.pool = SourcePool(room, self._on_source_change, watch=self.supervisor.watch)
         self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
         count = self.settings.pipeline.threads or max(4, usable_cores() + 1)
-        self.threads = PipelineThreads(count)
+        self.threads = PipelineThreads(count, self._care.stuck_sec + GIVEN_UP_AFTER_SEC)
         await asyncio.to_thread(self.engine.start)
         self._reader.start()
         self.supervisor.start()

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 
+from siwatsystem import loops
 from siwatsystem.detections import Detection
 from siwatsystem.errors import StreamLost
 from siwatsystem.frames import Frame
@@ -471,3 +473,67 @@ def test_a_frame_that_does_not_end_is_given_up_and_the_next_ones_are_analysed():
         assert watched == []
 
     play(scene, model, care=Care(watch, 60.0))
+
+
+def test_a_restart_is_said_to_be_one_only_where_it_is(monkeypatch: pytest.MonkeyPatch):
+    watched: list[Watched] = []
+    gate = Gate()
+
+    async def scene(bench: Bench) -> None:
+        bench.join("d;c")
+        part = watched[0]
+        assert part.restart() is False, "no frame is under way"
+        bench.source.show()
+        await until(lambda: gate.entered)
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.threads, "may_abandon", lambda: False)
+            assert part.restart() is False, "too many hang"
+        assert part.restart() is True
+        gate.open.set()
+        await until(lambda: bench.told)
+
+    play(scene, FakeModel(gate, ["Car"]), care=Care(lambda part: watched.append(part) or watched.pop, 60.0))
+
+
+def test_after_the_event_loop_nothing_is_restarted():
+    watched: list[Watched] = []
+    gate = Gate()
+    kept: list[Bench] = []
+
+    async def scene() -> None:
+        care = Care(lambda part: watched.append(part) or (lambda: None), 60.0)
+        bench = Bench(FakeModel(gate, ["Car"]), care=care)
+        kept.append(bench)
+        bench.loop.start()
+        bench.join("d;c")
+        bench.source.show()
+        await until(lambda: gate.entered)
+
+    asyncio.run(scene())
+    assert watched[0].restart() is False
+    gate.open.set()
+    kept[0].threads.close()
+    kept[0].branches.shutdown()
+
+
+def test_who_leaves_while_a_frame_hangs_holds_no_further_thread(monkeypatch: pytest.MonkeyPatch):
+    gate = Gate()
+    finished: list[str] = []
+
+    async def scene(bench: Bench) -> None:
+        for name in ("one;c", "two;c"):
+            bench.join(name)
+        pipeline: Any = bench.loaded.pipeline
+        monkeypatch.setattr(pipeline, "finish", lambda state, context: finished.append(context.camera_id))
+        bench.source.show()
+        await until(lambda: gate.entered)
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(loops, "GIVEN_UP_AFTER_SEC", 0.0)
+        bench.loop.leave("one;c")
+        gate.open.set()
+        await until(lambda: bench.delivered)
+        bench.loop.leave("two;c")
+        await until(lambda: finished)
+        assert finished == ["two;c"]
+
+    play(scene, FakeModel(gate, ["Car"]), care=Care(stuck_sec=0.01))

@@ -169,3 +169,42 @@ def test_without_threads_to_be_had_a_frame_is_not_taken_and_the_next_one_is(
     other = Work(threads)
     soon(lambda: other.ask() or other.done)
     soon(lambda: work.done and other.done)
+
+
+def test_a_turn_that_hangs_when_its_loop_ends_does_not_hold_its_group():
+    threads = PipelineThreads(2, stuck_sec=0.2)
+    other = Work(threads, "other", interval=10.0)  # so that the group never has all threads
+    hung, next_one = Work(threads, "hung").held(), Work(threads, "hung")
+    hung.ask()
+    soon(lambda: hung.entered)
+    time.sleep(0.5)
+    assert threads.under_way_since(hung.turn) is not None, "that is for its loop to decide"
+    next_one.ask()
+    assert not next_one.entered
+    threads.leave(hung.turn)
+    soon(lambda: next_one.done)
+    threads.do_once("hung", lambda: hung.go.wait(LONG_SEC))
+    time.sleep(0.05)
+    soon(next_one.ask)
+    soon(lambda: next_one.done == 2)
+    hung.go.set()
+    soon(threads.may_abandon)
+    assert not other.entered
+    threads.close()
+
+
+def test_only_so_many_turns_that_hang_are_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pipeline_threads, "MOST_STUCK", 1)
+    threads = PipelineThreads(2, stuck_sec=0.05)
+    hung = [Work(threads, number).held() for number in range(3)]
+    for work in hung:
+        soon(work.ask)
+        soon(lambda work=work: work.entered)
+        threads.leave(work.turn)
+    soon(lambda: not threads.may_abandon())
+    time.sleep(0.4)
+    assert threads._schedule.abandoned == 2
+    for work in hung:
+        work.go.set()
+    soon(threads.may_abandon)
+    threads.close()

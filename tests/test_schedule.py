@@ -264,3 +264,27 @@ def test_what_is_given_up_frees_its_group_and_its_thread_is_made_up_for():
     schedule.left(stuck)
     assert schedule.threads_wanted(0.0) == 2
     assert not schedule.ask(stuck, 10.0)
+
+
+def test_what_is_under_way_for_nobody_can_be_found_and_given_up_once():
+    schedule = Schedule(3)
+    stays, ends = (schedule.join("a", len, 1.0) for _ in range(2))
+    schedule.join("b", len, 1.0)
+    for turn in (stays, ends):
+        assert schedule.ask(turn, 0.0)
+        assert schedule.take(0.0) is turn
+    schedule.leave(ends)
+    assert schedule.forsaken(-1.0) == []
+    assert schedule.forsaken(0.0) == [ends]  # the other has a loop that looks after it
+    schedule.do_once("a", len, 0.0)
+    assert schedule.take(1.0) is None  # the group has all that it may have
+    schedule.abandon(ends)
+    once = schedule.take(1.0)
+    assert once is not None
+    assert schedule.forsaken(1.0) == [once]
+    schedule.abandon(once)
+    assert (schedule.forsaken(1.0), schedule.abandoned, schedule.threads_wanted(1.0)) == ([], 2, 5)
+    for turn in (ends, once):
+        schedule.left(turn)
+    assert schedule.abandoned == 0
+    assert schedule._turns == {"a": 1, "b": 1}

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from siwatsystem.supervision import MOST_STUCK
+
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -21,7 +23,9 @@ class BranchThreads(Executor):
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._since: dict[int, float] = {}
-        """What is under way, by number: when it began (`time.monotonic()`)."""
+        """What is under way in the pool, by number: when it began (`time.monotonic()`)."""
+        self._left: list[dict[int, float]] = []
+        """The same of the pools that were replaced, as long as any is under way there."""
         self._pool = self._new()
 
     def submit(
@@ -29,16 +33,16 @@ class BranchThreads(Executor):
     ) -> "Future[Result]":
         """As of a pool. The future is cancelled where the pool is replaced before its turn comes."""
 
-        def noted() -> Result:
+        def noted(under_way: dict[int, float]) -> Result:
             number = next(self._numbers)
-            self._since[number] = time.monotonic()
+            under_way[number] = time.monotonic()
             try:
                 return fn(*args, **kwargs)
             finally:
-                self._since.pop(number, None)
+                del under_way[number]
 
         with self._lock:
-            return self._pool.submit(noted)
+            return self._pool.submit(noted, self._since)
 
     def wrong(self, now: float) -> str | None:
         """Whether threads are stuck, in words."""
@@ -47,12 +51,17 @@ class BranchThreads(Executor):
             return None
         return f"{stuck} of {self._count} threads have been busy for more than {self._stuck_sec:g} s"
 
-    def renew(self) -> None:
-        """Go on with as many new threads; what is under way is left alone, what waits is cancelled."""
+    def renew(self) -> bool:
+        """Go on with as many new threads; what is under way is left alone, what waits is cancelled. False
+        where too many pools hang already."""
         with self._lock:
+            left = [one for one in (*self._left, self._since) if one]
+            if len(left) >= MOST_STUCK:
+                return False
             old, self._pool = self._pool, self._new()
-            self._since = {}
+            self._left, self._since = left, {}
         old.shutdown(wait=False, cancel_futures=True)
+        return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As of a pool."""
