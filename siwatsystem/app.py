@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
-from siwatsystem import __version__, logs
+from siwatsystem import __version__, descriptors, logs
 from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.guesses import Guesses
@@ -84,6 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if not app.state.configured_server:
             log.warning(SERVER_LACKS)
         _tell_tokens(settings)
+        descriptors.allow(settings)
         worker = app.state.worker = Worker(settings)
         await worker.start()
     except (InvalidSetting, OSError, sqlite3.Error) as error:

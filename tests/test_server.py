@@ -5,8 +5,10 @@ import os
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from siwatsystem import server
 from siwatsystem.config import Settings
@@ -40,6 +42,13 @@ def test_a_listener_has_the_limits_of_the_settings():
                 assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 32 * 1024
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3500
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_proxies_are_given_as_the_server_understands_them():
+    given = server.trusted(settings(proxies=["127.0.0.1", "172.17.0.1/16", "::1"]))
+    hosts: Any = _TrustedHosts(given)
+    found = [each in hosts for each in ("127.0.0.1", "172.17.5.5", "::1", "172.18.0.1", "127.0.0.2")]
+    assert found == [True, True, True, False, False]
 
 
 def test_a_port_that_is_taken_is_named():
