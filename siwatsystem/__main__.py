@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import demo, documents, mpta, outbox, run, serve
+from siwatsystem.commands import control, demo, documents, mpta, outbox, run, serve
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -18,6 +18,12 @@ def _about() -> None:
 def _serve() -> None:
     """Run the worker (settings: config.json and SIWAT_* variables)."""
     serve.serve()
+
+
+@app.command("control")
+def _control() -> None:
+    """Run the control server (settings: section `control`)."""
+    control.control()
 
 
 app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(demo.demo)

@@ -20,6 +20,8 @@ MAX_WAITING = 16
 class LimitedProtocol(HttpToolsProtocol):
     """Ends a connection whose request is late or too large, or that asks for much ahead."""
 
+    most_bytes = MAX_REQUEST_BYTES
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._late: asyncio.TimerHandle | None = None
@@ -39,8 +41,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._await_request()
         self._size += len(data)
         super().data_received(data)
-        if self._size > MAX_REQUEST_BYTES and not self.transport.is_closing():
-            self.logger.warning("a request was larger than %d bytes: cut", MAX_REQUEST_BYTES)
+        if self._size > self.most_bytes and not self.transport.is_closing():
+            self.logger.warning("a request was larger than %d bytes: cut", self.most_bytes)
             self.transport.abort()
 
     def on_message_begin(self) -> None:

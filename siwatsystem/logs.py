@@ -76,7 +76,7 @@ class _File(logging.handlers.RotatingFileHandler):
         return stream
 
 
-def set_up(settings: LogSettings, data_dir: Path) -> None:
+def set_up(settings: LogSettings, data_dir: Path, formatter: logging.Formatter | None = None) -> None:
     """Log to the console and to a rotated file. Replaces what was set up before.
 
     `DEBUG` is for our own lines: libraries then quote whole messages and headers, cut to a length that hides
@@ -89,7 +89,7 @@ def set_up(settings: LogSettings, data_dir: Path) -> None:
         size = int(settings.max_mb * 1_000_000)
         handlers.append(_File(path, maxBytes=size, backupCount=settings.keep, encoding="utf-8", delay=True))
     for handler in handlers:
-        handler.setFormatter(RedactingFormatter(FORMAT))
+        handler.setFormatter(formatter or RedactingFormatter(FORMAT))
     level = logging.getLevelNamesMapping()[settings.level]
     logging.basicConfig(level=max(level, logging.INFO), handlers=handlers, force=True)
     logging.getLogger("siwatsystem").setLevel(level)

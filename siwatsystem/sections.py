@@ -262,6 +262,15 @@ class ControlSettings(Section):
     """Restarts of an app that died, within `restart_window_sec`; then it is given up."""
     restart_window_sec: Seconds = 600.0
     """The time in which `restarts` are counted."""
+    media_folders: tuple[Path, ...] = ()
+    """Folders below which the videos of requests must lie; empty allows all."""
+    test_routes: bool | None = None
+    """Whether `/deepstream/test/…` is served; null: on loopback without a control token."""
+    sample_data: Path | None = None
+    """File with instances to register, and with what the test routes show; null: `sample_data.json`, if it is
+    there and test routes are on."""
+    log_file: Path | None = Path("logs/gpu_server.log")
+    """Log of the control server, in the data directory where relative, rotated at 5 MB; null writes none."""
 
 
 class LogSettings(Section):

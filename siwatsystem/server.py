@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import NoReturn
 
 import uvicorn
@@ -31,12 +31,25 @@ GRACE_SEC = 2
 """The option's number in glibc's malloc.h."""
 
 
+Ending = Callable[[], Awaitable[None]]
+"""What is to be done while requests are still answered, but the server was told to stop."""
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which ends with status 0 when told to stop.
 
     uvicorn raises the signal again once it has shut down, so that its parent sees a death by
     signal; a worker that was asked to stop and did is no failure.
     """
+
+    def __init__(self, config: uvicorn.Config, ending: Ending | None = None) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._ending is not None:
+            await self._ending()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -68,20 +81,28 @@ def trusted(settings: Settings) -> list[str]:
     return [str(ipaddress.ip_network(each, strict=False)) for each in settings.proxies]
 
 
-def run(app: FastAPI, settings: Settings) -> None:
-    """Serve `app` until told to stop. Raises InvalidSetting when it cannot start."""
+def run(
+    app: FastAPI,
+    settings: Settings,
+    where: tuple[str, int] | None = None,
+    protocol: type[LimitedProtocol] = LimitedProtocol,
+    ending: Ending | None = None,
+) -> None:
+    """Serve `app` until told to stop, at `where` instead of the worker's address. Raises InvalidSetting when
+    it cannot start. `ending` is awaited before connections are ended."""
     heaps.share()
     limits = settings.websocket
+    host, port = where or (address(settings), settings.port)
     config = uvicorn.Config(
         app,
-        host=address(settings),
-        port=settings.port,
+        host=host,
+        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=trusted(settings),
-        http=LimitedProtocol,
+        http=protocol,
         ws="websockets-sansio",
         ws_max_size=limits.max_message_kb * 1024,
         ws_per_message_deflate=False,
@@ -89,9 +110,9 @@ def run(app: FastAPI, settings: Settings) -> None:
         timeout_keep_alive=10,
         limit_concurrency=limits.max_connections + 1024,
     )
-    listener = listen(config.host, settings)
+    listener = listen(host, settings, port)
     app.state.configured_server = True
-    server = Server(config)
+    server = Server(config, ending)
     # What stopped the start is told in one line; uvicorn would print its traceback as well.
     logging.getLogger("uvicorn.error").addFilter(lambda record: not hasattr(app.state, "startup_error"))
     try:
@@ -127,8 +148,9 @@ def _lingering() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
 
 
-def listen(host: str, settings: Settings) -> socket.socket:
+def listen(host: str, settings: Settings, port: int | None = None) -> socket.socket:
     """A listening socket whose connections are cut when the other side acknowledges nothing."""
+    port = settings.port if port is None else port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -138,9 +160,9 @@ def listen(host: str, settings: Settings) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout = int(settings.websocket.send_timeout_sec * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
-        listener.bind((host, settings.port))
+        listener.bind((host, port))
         listener.listen(512)
     except OSError as error:
         listener.close()
-        raise InvalidSetting(f"cannot listen on {host}:{settings.port}: {error.strerror or error}") from None
+        raise InvalidSetting(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     return listener

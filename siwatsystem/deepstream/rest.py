@@ -250,6 +250,7 @@ class Health(Wire):
     total_instances: Count
     total_processes: Count
     running_processes: Count
+    problems: list[str] | None = Field(None, description="What is wrong, for people (extension)")
 
 
 # --- test ------------------------------------------------------------------------------------

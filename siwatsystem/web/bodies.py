@@ -1,4 +1,4 @@
-"""How much a request may bring along, and for how long: no route takes more than a token."""
+"""How much a request may bring along, and for how long: the worker's take no more than a token."""
 
 import asyncio
 
@@ -14,8 +14,9 @@ SECONDS = 10.0
 class BodyLimit:
     """Answers 413 to a body that is too large and 408 to one that takes too long; none is kept meanwhile."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, most: int = MOST) -> None:
         self._app = app
+        self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
@@ -35,8 +36,8 @@ class BodyLimit:
                 raise HTTPException(408, f"the body did not come within {SECONDS:g} s") from None
             size += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if size > MOST:
-                raise HTTPException(413, f"a body of more than {MOST} bytes is not taken")
+            if size > self._most:
+                raise HTTPException(413, f"a body of more than {self._most} bytes is not taken")
             return message
 
         await self._app(scope, limited, send)
