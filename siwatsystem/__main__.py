@@ -2,7 +2,7 @@
 
 import typer
 
-from siwatsystem.commands import control, demo, documents, mpta, outbox, run, serve
+from siwatsystem.commands import analyze, control, demo, documents, mpta, outbox, run, serve
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -31,6 +31,7 @@ app.command("docs")(documents.write)
 app.add_typer(mpta.app, name="mpta")
 app.add_typer(outbox.app, name="outbox")
 app.command("run")(run.run)
+app.command("analyze")(analyze.analyze)
 
 
 def main() -> None:

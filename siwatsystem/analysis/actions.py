@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -21,13 +22,16 @@ class DeliveringOutbox(Outbox, Protocol):
 
 
 class Actions:
-    """The outbox of a pipeline that is analysed. With an `open_outbox` what it is given is done."""
+    """The outbox of a pipeline that is analysed. With an `open_outbox` what it is given is done.
+
+    Several threads may analyse with it: each takes what came of its own frames.
+    """
 
     def __init__(self, open_outbox: Callable[[], DeliveringOutbox] | None = None) -> None:
         self._open = open_outbox
         self._outbox: DeliveringOutbox | None = None
         self._lock = threading.Lock()
-        self._jobs: list[Job] = []
+        self._jobs: defaultdict[int, list[Job]] = defaultdict(list)
         self._sent: list[str] = []
 
     def register(self, target: Target) -> str:
@@ -39,17 +43,16 @@ class Actions:
 
     def submit(self, event: OutboxEvent) -> None:
         with self._lock:
-            self._jobs += event.jobs
+            self._jobs[threading.get_ident()] += event.jobs
             if self._outbox is not None:
                 self._sent.append(event.event_id)
         if self._outbox is not None:
             self._outbox.submit(event)
 
     def taken(self) -> tuple[Job, ...]:
-        """The jobs since the last call."""
+        """The jobs of this thread since its last call."""
         with self._lock:
-            jobs, self._jobs = tuple(self._jobs), []
-        return jobs
+            return tuple(self._jobs.pop(threading.get_ident(), ()))
 
     def settle(self, seconds: float) -> list[str]:
         """Wait for everything that was submitted, `seconds` in all. What did not arrive at its server,

@@ -51,18 +51,24 @@ class Analysed:
 
 
 def analyse(
-    material: Material, pipeline: Pipeline, actions: Actions, context: EventContext
+    material: Material,
+    pipeline: Pipeline,
+    actions: Actions,
+    context: EventContext,
+    going_on: PipelineState | None = None,
 ) -> Generator[Analysed]:
     """One result per frame. A frame on which the pipeline fails is told in its result and ends nothing.
 
-    What waited for votes of objects that are still there at the end comes to `actions` after the last one.
+    What waited for votes of objects that are still there at the end comes to `actions` after the last one,
+    unless tracking is `going_on`: then whoever owns that state finishes it, after the last material.
     Raises StreamError where the material cannot be read at all.
     """
-    state = PipelineState()
+    state = PipelineState() if going_on is None else going_on
     try:
         yield from _frames(material, pipeline, actions, context, state)
     finally:
-        pipeline.finish(state, context)
+        if going_on is None:
+            pipeline.finish(state, context)
 
 
 def _frames(

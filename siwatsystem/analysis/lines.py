@@ -2,11 +2,13 @@
 
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from siwatsystem.analysis.analysis import Analysed
+from siwatsystem.analysis.locks import locked
 from siwatsystem.pipeline.events import Event
 
 
@@ -29,18 +31,26 @@ def line(analysed: Analysed) -> dict[str, Any]:
     return found
 
 
+def unfinished(path: Path) -> Path:
+    """The name of `path` while it is being written."""
+    return path.with_name(f".{path.name}.part")
+
+
 class Lines:
     """Writes to `path`, under another name until `close`. Whatever happens, what is there are whole lines.
 
-    On a full disk nothing more is written and `damage` says so.
+    Of what an earlier attempt left under that other name the first `kept` bytes stay. On a full disk
+    nothing more is written and `damage` says so. Raises BlockingIOError where somebody else writes to
+    `path` just now, OSError where it cannot be written to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int = 0) -> None:
         self.path = path
         self.damage: str | None = None
-        self._partial = path.with_name(f".{path.name}.part")
-        self._file = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        self._written = 0
+        self._partial = unfinished(path)
+        self._file = locked(self._partial, os.O_WRONLY)
+        os.ftruncate(self._file, kept)
+        self._written = os.lseek(self._file, kept, os.SEEK_SET)
 
     def add(self, analysed: Analysed) -> None:
         if self.damage is not None:
@@ -58,19 +68,29 @@ class Lines:
     def close(self) -> bool:
         """Give the file its name; whether that was done. `damage` says why not."""
         try:
-            os.close(self._file)
+            # A name that is there after a power failure must not stand for lines that are not.
+            os.fsync(self._file)
             self._partial.replace(self.path)
+            os.close(self._file)
         except OSError as error:
             # Some file systems tell only now that they are full.
             self.damage = f"{self.path.name} was not written: {error.strerror}"
+            with suppress(OSError):
+                os.close(self._file)
             self._partial.unlink(missing_ok=True)
             return False
         return True
 
+    def suspend(self) -> None:
+        """Leave what there is under its other name, for an attempt that goes on from there."""
+        with suppress(OSError):
+            os.fsync(self._file)
+        os.close(self._file)
+
     def discard(self) -> None:
         """Leave nothing."""
-        os.close(self._file)
         self._partial.unlink(missing_ok=True)
+        os.close(self._file)
 
 
 def _event(event: Event) -> dict[str, Any]:

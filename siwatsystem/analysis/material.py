@@ -36,10 +36,15 @@ class Material(Protocol):
 
 
 class Recording:
-    """A file, read as fast as it is analysed, by a thread of its own. Raises StreamError."""
+    """A file, read as fast as it is analysed, by a thread of its own. Raises StreamError.
 
-    def __init__(self, path: Path, fps: float | None = None, every: int | None = None) -> None:
-        self._clip = Clip(path, fps, every)
+    `start`: number of the first frame that is wanted.
+    """
+
+    def __init__(
+        self, path: Path, fps: float | None = None, every: int | None = None, start: int = 0
+    ) -> None:
+        self._clip = Clip(path, fps, every, start)
         self._end: float | None = None
         self._reached = 0.0
         self._is_over = False

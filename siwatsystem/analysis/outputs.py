@@ -1,6 +1,5 @@
 """What is left of one material: its annotated film or picture, and its JSON lines; and whose folder it is."""
 
-import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.lines import Lines
+from siwatsystem.analysis.locks import locked
 from siwatsystem.analysis.material import Material
 from siwatsystem.analysis.video import Film
 from siwatsystem.frames import Image, encode_jpeg
@@ -29,7 +29,7 @@ def claimed(folder: Path) -> Generator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        file = _locked(folder / LOCK)
+        file = locked(folder / LOCK)
         try:
             for pattern in _LEFTOVERS:
                 for path in folder.glob(pattern):
@@ -46,32 +46,19 @@ def claimed(folder: Path) -> Generator[None]:
                 folder.rmdir()
 
 
-def _locked(path: Path) -> int:
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have removed it in between, and then it keeps nobody out.
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-
-
 class Outputs:
     """Writes `{name}.jsonl`, and `{name}.annotated.mp4` (`.jpg` for a picture) where `video` is wanted.
 
     A full disk ends what cannot be written, not the analysis; `damage` says what. Raises OSError where
-    the folder cannot be written to at all.
+    the folder cannot be written to at all, BlockingIOError where somebody else writes these lines.
     """
 
-    def __init__(self, folder: Path, name: str, material: Material, video: bool) -> None:
+    def __init__(self, folder: Path, name: str, material: Material, video: bool, kept: int = 0) -> None:
+        """`kept`: bytes of lines that stay of an earlier attempt."""
         folder.mkdir(parents=True, exist_ok=True)
         info = material.info
         self._material = material
-        self._lines = Lines(folder / f"{name}.jsonl")
+        self._lines = Lines(folder / f"{name}.jsonl", kept)
         self._film: Film | None = None
         self._picture: Path | None = None
         self._picture_is_there = False
@@ -120,3 +107,14 @@ class Outputs:
         if self._picture is not None and self._picture_is_there:
             written.append(self._picture)
         return written
+
+    def leave(self, *, keep_lines: bool) -> None:
+        """Finish nothing; the lines so far stay for another attempt, or do not."""
+        if keep_lines:
+            self._lines.suspend()
+        else:
+            self._lines.discard()
+        if self._film is not None:
+            self._film.discard()
+        if self._picture is not None and self._picture_is_there:
+            self._picture.unlink(missing_ok=True)

@@ -10,15 +10,13 @@ from siwatsystem.actions.base import Job
 from siwatsystem.analysis import plots, summary
 from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.analysis import Analysed, analyse
+from siwatsystem.analysis.drawing import annotated
 from siwatsystem.analysis.material import Material
 from siwatsystem.analysis.outputs import Outputs
 from siwatsystem.analysis.tally import Tally
 from siwatsystem.frames import Image
-from siwatsystem.overlay import annotate
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
-from siwatsystem.pipeline.node import Node
-from siwatsystem.pipeline.zones import Corner, in_pixels
 from siwatsystem.streams.clip import clock
 
 log = logging.getLogger(__name__)
@@ -150,7 +148,7 @@ class Run:
     def _one(self, analysed: Analysed, outputs: Outputs | None, pictures: bool) -> bool:
         """Count, write and show one frame; whether to go on."""
         self.tally.add(analysed)
-        canvas = self._annotated(analysed) if pictures else None
+        canvas = annotated(analysed, self._pipeline, self.tally) if pictures else None
         if outputs is not None:
             outputs.add(analysed, canvas)
         going_on = self._watch(analysed, canvas)
@@ -160,24 +158,3 @@ class Run:
         elif not going_on or self._stopped():
             self.ended = "stopped"
         return self.ended is None
-
-    def _annotated(self, analysed: Analysed) -> Image:
-        image = analysed.frame.image
-        height, width = image.shape[:2]
-        zones = [in_pixels(zone, width, height) for zone in zones_of(self._pipeline.spec.pipeline)]
-        return annotate(image, analysed.events, analysed.boxes, zones, self._counters(analysed))
-
-    def _counters(self, analysed: Analysed) -> list[str]:
-        """When it is, and by class how many there are and were."""
-        lines = [f"{clock(analysed.frame.at)}  frame {analysed.frame.index}"]
-        for name in sorted(self.tally.boxes):
-            distinct = self.tally.objects(name)
-            more = "" if distinct is None else f" now, {distinct} in all"
-            lines.append(f"{name}: {self.tally.now[name]}{more}")
-        return lines
-
-
-def zones_of(root: Node) -> list[tuple[Corner, ...]]:
-    """The zones of nodes that look at the whole picture."""
-    found = [] if root.tracking is None or root.tracking.zone is None else [tuple(root.tracking.zone)]
-    return found + [zone for branch in root.branches if not branch.crop for zone in zones_of(branch)]

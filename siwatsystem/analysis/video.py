@@ -1,5 +1,6 @@
 """An H.264 film of annotated frames, each at its own time."""
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,6 +76,12 @@ class Film:
         self._is_lost = True
         self._partial.unlink(missing_ok=True)
         return False
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        with suppress(OSError, av.error.FFmpegError):
+            self._container.close()
+        self._partial.unlink(missing_ok=True)
 
     def _begin(self, image: Image) -> VideoStream:
         height, width = image.shape[:2]

@@ -18,6 +18,7 @@ from siwatsystem.analysis.actions import ActionMode, Actions
 from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.archives import Archives
 from siwatsystem.analysis.camera import Camera
+from siwatsystem.analysis.doing import actions_of
 from siwatsystem.analysis.material import Material, Recording
 from siwatsystem.analysis.outputs import claimed
 from siwatsystem.analysis.run import Plan, Run
@@ -87,7 +88,7 @@ def execute(wanted: Wanted) -> int:
                 *(_total(materials, wanted.plan), _log_file(settings)),
             )
         )
-        actions = stack.enter_context(_actions(wanted, settings))
+        actions = stack.enter_context(actions_of(settings, do=wanted.actions == "do"))
         pipeline = stack.enter_context(_pipeline(wanted, settings, actions))
         _check_stop_on(wanted, pipeline)
         window = Window() if wanted.plan.show else None
@@ -235,29 +236,6 @@ def _check_stop_on(wanted: Wanted, pipeline: Pipeline) -> None:
     known = sorted({name for model in pipeline.models.values() for name in model.names.values()})
     for name in sorted(wanted.plan.stop_on.difference(known)):
         console.leave(f"--stop-on {name}: no model has that class, there are {', '.join(known)}", 2)
-
-
-@contextmanager
-def _actions(wanted: Wanted, settings: Settings) -> Generator[Actions]:
-    if wanted.actions != "do":
-        yield Actions()
-        return
-    from siwatsystem.actions.outbox import Outbox
-    from siwatsystem.embedded.servers import EmbeddedServers
-
-    folder = settings.data_dir
-    servers = EmbeddedServers(
-        folder, redis_port=settings.embedded.redis_port, postgresql_port=settings.embedded.postgresql_port
-    )
-    with ExitStack() as stack:
-        stack.callback(servers.close)
-
-        def outbox() -> Outbox:
-            opened = Outbox(settings.outbox, folder / "outbox.sqlite", embedded=servers)
-            stack.callback(opened.close)
-            return opened
-
-        yield Actions(outbox)
 
 
 @contextmanager

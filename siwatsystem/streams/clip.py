@@ -60,18 +60,21 @@ class ClipFrame:
 class Clip:
     """The file at `path`, thinned to `fps` frames a second (by their time stamps) or to every N-th.
 
-    Each iteration reads the file anew and closes it at its end, or when it is left. Two readings of
-    the same file give the same frames. Raises StreamError, naming the file, where nothing in it can
-    be shown.
+    Frames before the one numbered `start` are decoded, as later ones are made of them, and left out. Each
+    iteration reads the file anew and closes it at its end, or when it is left. Two readings of the same
+    file give the same frames. Raises StreamError, naming the file, where nothing in it can be shown.
     """
 
-    def __init__(self, path: Path, fps: float | None = None, every: int | None = None) -> None:
+    def __init__(
+        self, path: Path, fps: float | None = None, every: int | None = None, start: int = 0
+    ) -> None:
         self.path = path
         self.damage: str | None = None
         """What could not be read, known once an iteration has come to its end; None for a whole file."""
         self._reading: _Reading | None = None
         self._fps = fps
         self._every = every
+        self._start = start
         if not path.is_file():
             raise StreamNotFound(f"{path}: there is no such file")
         self.info = _picture_info(path) if _is_picture(path) else _video_info(path)
@@ -91,7 +94,7 @@ class Clip:
         with _open(self.path) as container:
             reading = self._reading = _Reading(container)
             for frame, at, index in reading:
-                if thinning.takes(at, index):
+                if thinning.takes(at, index) and index >= self._start:
                     yield ClipFrame(_upright(frame), at, index)
             self.damage = reading.damage(self.info)
 

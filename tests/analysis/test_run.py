@@ -7,8 +7,9 @@ import pytest
 from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.analysis import Analysed
+from siwatsystem.analysis.drawing import zones_of
 from siwatsystem.analysis.material import Recording
-from siwatsystem.analysis.run import Plan, Run, zones_of
+from siwatsystem.analysis.run import Plan, Run
 from siwatsystem.detections import Detection
 from siwatsystem.frames import Image
 from siwatsystem.pipeline.events import EventContext
