@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import socket
+import struct
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ log = logging.getLogger(__name__)
 _ANSWER_SEC = 10
 _CAP_BYTES = 1024 * 1024
 _MAX_FIRST_LINE = 4096
+_PART_BYTES = 64 * 1024
 
 
 class EngineRefused(Exception):
@@ -29,13 +32,20 @@ class EngineRefused(Exception):
 class DockerEngine:
     """Connects when first needed, and again after a failure. All calls block, for 10 s at most."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._client: Any = None
 
     def connect(self) -> "DockerEngine":
         """Itself, connected. Raises EngineRefused."""
+        try:  # by hand: the client does not close a socket that nobody answers at
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_ANSWER_SEC)
+                probe.connect(str(self._path))
+        except OSError as error:
+            reason = f"the Docker engine does not answer at {self._path}: {error.strerror or error}"
+            raise EngineRefused(503, reason) from None
         with self._lock:
             if self._client is not None:
                 return self
@@ -45,9 +55,15 @@ class DockerEngine:
                 raise EngineRefused(503, "Docker's client is not installed (pip install docker)") from None
             with _refusals():
                 self._client = docker.APIClient(
-                    base_url=f"unix://{self._socket}", version="auto", timeout=_ANSWER_SEC
+                    base_url=f"unix://{self._path}", version="auto", timeout=_ANSWER_SEC
                 )
         return self
+
+    def close(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if self._client is not None:
+                self._client.close()
+            self._client = None
 
     def check(self, container: str) -> None:
         """Raises EngineRefused: 404 for one that is not there, 409 for one that does not run."""
@@ -63,15 +79,19 @@ class DockerEngine:
             made = self._client.exec_create(container, list(arguments), environment=dict(variables))
             return str(made["Id"])
 
-    def start(self, exec_id: str) -> Iterable[bytes]:
-        """Begins it; what it writes, as it comes. Raises EngineRefused."""
+    def start(self, exec_id: str) -> Iterator[tuple[int, bytes]]:
+        """Begins it; what it writes to stdout (1) and stderr (2), to be read to the end.
+
+        Raises EngineRefused.
+        """
         with _refusals():
-            return self._client.exec_start(exec_id, stream=True)
+            stream = self._client.exec_start(exec_id, socket=True)
+        return _frames(stream)
 
     def run(self, exec_id: str) -> bytes:
         """Runs a short one to its end; what it wrote. Raises EngineRefused."""
         with _refusals():
-            return self._client.exec_start(exec_id)
+            return b"".join(part for _, part in self.start(exec_id))
 
     def look(self, exec_id: str) -> dict[str, Any] | None:
         """`Running`, `ExitCode`, `Pid` on the host; None: unknown. Raises EngineRefused: no answer."""
@@ -82,6 +102,25 @@ class DockerEngine:
             if refused.status == 404:
                 return None
             raise
+
+
+def _frames(stream: Any) -> Iterator[tuple[int, bytes]]:
+    """What an exec writes, and to which of its outputs. The client's own reader loses what came together with
+    the answer's headers: it goes past the buffer in which that is."""
+    answer = stream._response.raw
+    source = answer._fp.fp
+    stream._sock.settimeout(None)  # an app may be silent for long
+    try:
+        while len(header := source.read(8)) == 8:
+            output, size = struct.unpack(">BxxxL", header)
+            while size > 0:
+                part = source.read1(min(size, _PART_BYTES))
+                if not part:
+                    return
+                size -= len(part)
+                yield output, part
+    finally:
+        answer.close()  # the socket alone would leave its connection open
 
 
 @contextlib.contextmanager
@@ -101,9 +140,9 @@ def _refusals(missing: str = "it is not there") -> Generator[None]:
 
 
 class ExecOutput:
-    """Appends what an exec writes to a log, in a thread of its own, but for its first line."""
+    """Appends what an exec writes to a log, in a thread of its own, but for the first line of stdout."""
 
-    def __init__(self, stream: Iterable[bytes], app_log: AppLog, name: str) -> None:
+    def __init__(self, stream: Iterable[tuple[int, bytes]], app_log: AppLog, name: str) -> None:
         self.read = threading.Event()
         """It was read to its end."""
         self._stream = stream
@@ -137,8 +176,8 @@ class ExecOutput:
         self.read.set()
 
     def _after_first_line(self) -> Iterator[bytes]:
-        for part in self._stream:
-            if self._told.is_set():
+        for output, part in self._stream:
+            if self._told.is_set() or output != 1:
                 yield part
                 continue
             self._first += part

@@ -90,6 +90,7 @@ class DockerExec:
         end = time.monotonic() + timeout_sec
         while self._running and time.monotonic() < end:
             time.sleep(0.02)
+        self._engine.close()
 
     # --- launching ----------------------------------------------------------------------------
 
