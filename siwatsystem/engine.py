@@ -1,9 +1,11 @@
 """What pipelines stand on: archive store, model registry, outbox, embedded servers. Opens and closes
 pipelines for the loader, on its threads."""
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 from siwatsystem import archive_tests, heaps
@@ -15,8 +17,9 @@ from siwatsystem.cores import usable_cores
 from siwatsystem.embedded.servers import EmbeddedServers
 from siwatsystem.errors import ModelRefused
 from siwatsystem.loading import PipelineKey
-from siwatsystem.model_registry import ModelRegistry, set_default_registry
+from siwatsystem.model_registry import ModelRegistry, longest_load, set_default_registry
 from siwatsystem.mpta_manager import ArchiveStore, set_default_store
+from siwatsystem.opening import Opening
 from siwatsystem.pipeline.branch_threads import BranchThreads
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.opening import OpenPipeline, open_pipeline
@@ -29,6 +32,7 @@ from siwatsystem.supervision import Care, Watched
 log = logging.getLogger(__name__)
 
 USER = "worker"
+MODEL_SUFFIXES = (".pt", ".onnx", ".engine", ".xml")
 OPENED_AT_A_TIME = 2
 """Archives whose models are exported and compiled at a time: that takes cores and memory."""
 
@@ -75,10 +79,10 @@ class Engine:
         self._branches = BranchThreads(branches, self._care.stuck_sec)
         self._care.watch(Watched("thread pool", "branches", self._branches.wrong, self._branches.renew))
 
-    def open(self, key: PipelineKey) -> Pipeline:
+    def open(self, key: PipelineKey, opening: Opening) -> Pipeline:
         """Fetch, check, load and, where set, test an archive. Raises ModelError, PipelineFailed."""
         copy = self.archives.take(key.model_id, key.url, _user(key))
-        with self._opening:
+        with self._turn(opening, copy.folder):
             # Right before it is loaded: what was changed on the disk since it was fetched is seen too.
             signature = self._trust.check(copy.folder)
             if signature.kind != "unsigned":
@@ -95,6 +99,14 @@ class Engine:
         with self._lock:
             self._open[id(opened.pipeline)] = opened
         return opened.pipeline
+
+    @contextlib.contextmanager
+    def _turn(self, opening: Opening, folder: Path) -> Generator[None]:
+        """Wait for one of the turns to load an archive; one that hangs gives its turn back when given up."""
+        models = sum(path.suffix.lower() in MODEL_SUFFIXES for path in folder.rglob("*"))
+        self._opening.acquire()
+        with opening.within(max(1, models) * longest_load(self._settings.runtime), self._opening.release):
+            yield
 
     def _prove(self, copy: Copy, pipeline: Pipeline) -> None:
         """Let the archive pass its own tests. Raises ModelRefused where one fails."""

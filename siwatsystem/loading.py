@@ -5,17 +5,23 @@ pool of threads so that one slow archive does not hold up another.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from siwatsystem.config import Settings
 from siwatsystem.download import bare_url
 from siwatsystem.errors import ModelError, ModelInvalid, Overloaded, SiwatError
+from siwatsystem.model_registry import LoadingStuck
+from siwatsystem.opening import Opening
 from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.supervision import MOST_STUCK, Forget, Watch, Watched, unwatched
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +49,8 @@ class PipelineKey:
 class Opener(Protocol):
     """Fetches and loads pipelines. Both calls block, and are made from a loader thread."""
 
-    def open(self, key: PipelineKey) -> Pipeline:
-        """The pipeline, ready to run. Raises ModelError."""
+    def open(self, key: PipelineKey, opening: Opening) -> Pipeline:
+        """The pipeline, ready to run; what may hang is done `within` `opening`. Raises ModelError."""
         ...
 
     def close_pipeline(self, key: PipelineKey, pipeline: Pipeline | None) -> None:
@@ -61,13 +67,24 @@ class Loaded:
     error: SiwatError | None = None
     users: int = 0
     task: "asyncio.Task[None] | None" = field(default=None, repr=False)
+    opening: Opening | None = field(default=None, repr=False)
+    """The newest attempt to open it."""
 
 
 class PipelineLoader:
     """Counted references to pipelines. `on_change` is told when one is ready or has failed."""
 
-    def __init__(self, opener: Opener, settings: Settings, on_change: Callable[[Loaded], None]) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        settings: Settings,
+        on_change: Callable[[Loaded], None],
+        watch: Watch = unwatched,
+    ) -> None:
         self._opener = opener
+        self._watch = watch
+        self._hung: set[Opening] = set()
+        """Attempts that were given up and have not come back since."""
         self._settings = settings
         self._on_change = on_change
         self._loaded: dict[PipelineKey, Loaded] = {}
@@ -120,7 +137,7 @@ class PipelineLoader:
         while True:
             key = entry.key
             try:
-                entry.pipeline = await self._open(key)
+                entry.pipeline = await self._open(entry, key)
             except SiwatError as error:
                 failures += 1
                 entry.error = error
@@ -137,22 +154,47 @@ class PipelineLoader:
                 pipeline, entry.pipeline = entry.pipeline, None
                 self._closer.submit(self._opener.close_pipeline, key, pipeline)
 
-    async def _open(self, key: PipelineKey) -> Pipeline:
+    async def _open(self, entry: Loaded, key: PipelineKey) -> Pipeline:
+        opening = entry.opening = Opening()
         try:
-            job = self._threads.submit(self._open_blocking, key)
+            job = self._threads.submit(self._open_blocking, key, opening)
         except RuntimeError as error:
             # No thread is to be had; that passes.
             raise Overloaded(f"the model cannot be loaded now: {error}") from error
+        opened, stuck = asyncio.wrap_future(job), asyncio.get_running_loop().create_future()
+        give_up = partial(self._give_up, opening, stuck)
+        forget = self._watch(Watched("loading", f"model {key.model_id}", opening.look, give_up))
+        job.add_done_callback(lambda _: self._came_back(opening, forget))
         try:
-            return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            # The thread goes on to its end; what it then holds must not stay open.
+            await asyncio.wait((opened, stuck), return_when=asyncio.FIRST_COMPLETED)
+            if opened.done():
+                return opened.result()
+            raise LoadingStuck(f"the model was given up: {stuck.result()}")
+        except (asyncio.CancelledError, LoadingStuck):
+            # The thread goes on to its end, if it has one; what it then holds must not stay open.
+            opened.cancel()
             job.add_done_callback(lambda done: self._discard(key, done))
             raise
 
-    def _open_blocking(self, key: PipelineKey) -> Pipeline:
+    def _give_up(self, opening: Opening, stuck: "asyncio.Future[str]") -> bool:
+        """From the supervisor's thread: try it again, beside what hangs. False where too many do."""
+        reason = opening.look(time.monotonic())
+        if reason is None or len(self._hung) >= MOST_STUCK:
+            return False
+        self._hung.add(opening)
+        opening.give_up()
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
+            stuck.get_loop().call_soon_threadsafe(_settle, stuck, reason)
+        return True
+
+    def _came_back(self, opening: Opening, forget: Forget) -> None:
+        """From a loader thread, or the event loop's."""
+        forget()
+        self._hung.discard(opening)
+
+    def _open_blocking(self, key: PipelineKey, opening: Opening) -> Pipeline:
         try:
-            return self._opener.open(key)
+            return self._opener.open(key, opening)
         except SiwatError:
             self._opener.close_pipeline(key, None)
             raise
@@ -179,3 +221,8 @@ class PipelineLoader:
             return
         base = min(settings.reconnect_interval_sec * 2 ** min(failures - 1, 16), LONGEST_WAIT_SEC)
         await asyncio.sleep(base * random.uniform(0.5, 1.0))  # nosec B311 # jitter
+
+
+def _settle(stuck: "asyncio.Future[str]", reason: str) -> None:
+    if not stuck.done():
+        stuck.set_result(reason)

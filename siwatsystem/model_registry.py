@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,20 @@ from siwatsystem.views import View
 logger = logging.getLogger(__name__)
 
 _NOTICED_SEC = 0.1
+_LOAD_SEC = 120.0
+"""What loading itself, which compiles, may take after export and trial."""
+
+
+class LoadingStuck(ModelInvalid):
+    """Loading did not come to its end, though the trial did. That may pass."""
+
+    permanent = False
+
+
+def longest_load(settings: RuntimeSettings) -> float:
+    """Seconds after which the loading of one model hangs: its export and trial have deadlines, and may wait
+    for those of another process. *exact*, which comes first, builds no engine."""
+    return 2 * (settings.export_timeout_sec + settings.trial_timeout_sec) + _LOAD_SEC
 
 
 class SharedModel:
@@ -169,6 +183,7 @@ _Kind = type[SharedModel] | type[SharedEncoder]
 class _Slot:
     loading: "Future[Shared]" = field(default_factory=Future[Shared])
     references: int = 0
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -219,6 +234,9 @@ class ModelRegistry:
             if self._stop.is_set():
                 raise ModelInvalid("the model registry is closed")
             slot = self._slots.setdefault(reference.key, reference.slot)
+            if not slot.loading.done() and self._left(slot) <= 0:
+                # Whoever loads it hangs: this one is loaded beside it, and what the other brings is its own.
+                slot = self._slots[reference.key] = reference.slot
             mine = slot is reference.slot
             reference.slot = slot
             slot.references += 1
@@ -226,10 +244,16 @@ class ModelRegistry:
         try:
             if mine:
                 self._load(reference)
+            elif not wait((slot.loading,), max(0.0, self._left(slot))).done:
+                raise LoadingStuck(f"{path.name}: who loads it does not come to an end")
             return slot.loading.result()
         except BaseException:
             self._forget(model_id, reference)
             raise
+
+    def _left(self, slot: _Slot) -> float:
+        """Seconds that loading may still take."""
+        return slot.began + longest_load(self._settings) - time.monotonic()
 
     def release(self, model_id: str, model: Shared | None = None) -> None:
         """Give one reference back; the last one closes the model. An unknown id changes nothing.

@@ -19,6 +19,7 @@ from siwatsystem.detections import Classification, Prediction
 from siwatsystem.errors import ModelInvalid, StreamError
 from siwatsystem.frames import Image
 from siwatsystem.loading import PipelineKey
+from siwatsystem.opening import Opening
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.spec import parse
 from siwatsystem.runtime.backend import Precision, Task
@@ -220,7 +221,7 @@ class FakeOpener:
         self.closed: list[tuple[PipelineKey, Pipeline | None]] = []
         self._make = make
 
-    def open(self, key: PipelineKey) -> Pipeline:
+    def open(self, key: PipelineKey, opening: Opening) -> Pipeline:
         """The pipeline, once the gate is open; the next failure first."""
         self.opened.append(key)
         self.gate.wait(10)

@@ -81,7 +81,9 @@ class Worker:
         # One more than may be subscribed: a replaced camera is opened before the old one is closed.
         room = self.settings.model_copy(update={"max_streams": self.settings.max_streams + 1})
         self.pool = SourcePool(room, self._on_source_change, watch=self.supervisor.watch)
-        self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change)
+        self.loader = PipelineLoader(
+            self.engine, self.settings, self._on_pipeline_change, self.supervisor.watch
+        )
         count = self.settings.pipeline.threads or max(4, usable_cores() + 1)
         self.threads = PipelineThreads(count, self._care.stuck_sec + GIVEN_UP_AFTER_SEC)
         await asyncio.to_thread(self.engine.start)

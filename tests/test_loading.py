@@ -1,16 +1,25 @@
 """The loader by value: an opener that does as it is told."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from siwatsystem import loading
 from siwatsystem.config import Settings
+from siwatsystem.engine import Engine
 from siwatsystem.errors import ModelDownloadFailed, ModelRefused
 from siwatsystem.loading import Loaded, PipelineKey, PipelineLoader
+from siwatsystem.model_registry import longest_load
+from siwatsystem.opening import Opening
+from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.supervision import MOST_STUCK, Forget, Watched
 from siwatsystem.testing import FakeModel, FakeOpener, fake_pipeline, until
+from tests.servers import until as soon
 
 KEY = PipelineKey.of(1, "http://m/a.mpta")
 
@@ -19,7 +28,12 @@ class Bench:
     def __init__(self, failures: list[Exception], **settings: Any) -> None:
         self.opener = FakeOpener(lambda: fake_pipeline(FakeModel(())), failures)
         self.changes: list[str] = []
-        self.loader = PipelineLoader(self.opener, Settings(**settings), self._note)
+        self.watched: list[Watched] = []
+        self.loader = PipelineLoader(self.opener, Settings(**settings), self._note, self._watch)
+
+    def _watch(self, part: Watched) -> Forget:
+        self.watched.append(part)
+        return lambda: self.watched.remove(part)
 
     def _note(self, entry: Loaded) -> None:
         self.changes.append("ready" if entry.pipeline is not None else entry.error.code)  # type: ignore[union-attr]
@@ -245,3 +259,99 @@ def test_what_is_told_may_fail_without_leaving_a_pipeline_open(caplog: pytest.Lo
         await until(lambda: bench.opener.closed)
 
     play(scene)
+
+
+class Hanging(FakeOpener):
+    """Hangs in the first `count` attempts, until `go`; each has a turn that it should give back."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(lambda: fake_pipeline(FakeModel(())))
+        self.count, self.go = count, threading.Event()
+        self.given_back = 0
+
+    def open(self, key: PipelineKey, opening: Opening) -> Pipeline:
+        with opening.within(5.0, self._give_back):
+            pipeline = super().open(key, opening)
+            if len(self.opened) <= self.count:
+                assert self.go.wait(30)
+            return pipeline
+
+    def _give_back(self) -> None:
+        self.given_back += 1
+
+
+def test_a_load_that_hangs_is_told_and_tried_again_beside_it():
+    async def scene(bench: Bench) -> None:
+        opener = bench.loader._opener = Hanging(1)
+        entry = bench.loader.acquire(KEY)
+        await until(lambda: opener.opened)
+        (part,) = bench.watched
+        await until(lambda: entry.opening is not None and entry.opening._began)
+        now = time.monotonic()
+        assert (part.kind, part.look(now)) == ("loading", None)
+        assert part.restart() is False
+        assert part.look(now + 6) == "loading it takes longer than 5 s"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(loading.time, "monotonic", lambda: now + 6)
+            assert await asyncio.to_thread(part.restart) is True
+        assert part.look(now + 60) is None
+        assert opener.given_back == 1
+        await until(lambda: entry.pipeline)
+        assert bench.changes == ["model_invalid", "ready"]
+        assert opener.given_back == 2
+        assert bench.watched == [part], "what hangs is still shown"
+        opener.go.set()
+        await until(lambda: opener.closed)
+        assert opener.closed[0][1] not in (None, entry.pipeline)
+        await until(lambda: not bench.watched)
+        assert opener.given_back == 2
+
+    play(scene, reconnect_interval_sec=0.01)
+
+
+def test_only_so_many_loads_that_hang_are_given_up():
+    async def scene(bench: Bench) -> None:
+        opener = bench.loader._opener = Hanging(MOST_STUCK + 1)
+        for number in range(MOST_STUCK + 1):
+            bench.loader.acquire(PipelineKey.of(number, "http://m/a.mpta"))
+        await until(lambda: len(opener.opened) == MOST_STUCK + 1)
+        await asyncio.sleep(0.05)
+        parts, now = list(bench.watched), time.monotonic()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(loading.time, "monotonic", lambda: now + 6)
+            said = await asyncio.to_thread(lambda: [part.restart() for part in parts])
+        assert said == [True] * MOST_STUCK + [False]
+        assert parts[-1].look(now + 6) is not None
+        opener.go.set()
+        await until(lambda: not bench.loader._hung)
+
+    play(scene, reconnect_interval_sec=100)
+
+
+def test_archives_that_hang_do_not_keep_others_from_being_opened(tmp_path: Path):
+    engine, go = Engine(Settings(), lambda problem: None), threading.Event()
+    (tmp_path / "a.onnx").touch()
+    (tmp_path / "b.pt").touch()
+    openings = [Opening() for _ in range(3)]
+    inside: list[Opening] = []
+
+    def hang(opening: Opening) -> None:
+        with engine._turn(opening, tmp_path):
+            inside.append(opening)
+            assert go.wait(30)
+
+    threads = [threading.Thread(target=hang, args=(opening,)) for opening in openings]
+    for thread in threads[:2]:
+        thread.start()
+    soon(lambda: len(inside) == 2)
+    threads[2].start()
+    longest = 2 * longest_load(Settings().runtime)
+    assert openings[0].look(time.monotonic() + longest - 10) is None
+    assert openings[0].look(time.monotonic() + longest + 1) is not None
+    assert openings[2].look(time.monotonic() + 1e9) is None, "it waits for its turn"
+    openings[0].give_up()
+    soon(lambda: len(inside) == 3)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert [engine._opening.acquire(blocking=False) for _ in range(3)] == [True, True, False]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from siwatsystem import model_registry
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Classification
 from siwatsystem.errors import ModelInvalid
-from siwatsystem.model_registry import ModelRegistry
+from siwatsystem.model_registry import LoadingStuck, ModelRegistry
 from siwatsystem.runtime import auto, devices
 from siwatsystem.runtime.batcher import ModelClosed
 from tests.nets import ROOT, Nets, nets
@@ -258,6 +259,7 @@ def test_the_interpreter_ends_well_with_models_alive_and_at_work(nets: Nets, cac
     code = f"""
 import threading, time
 from pathlib import Path
+from typing import Any, ClassVar, cast
 import numpy as np
 from siwatsystem import model_registry
 from siwatsystem.config import RuntimeSettings
@@ -316,3 +318,43 @@ def test_closing_kills_a_running_export_with_its_group(tmp_path: Path, monkeypat
     while status.exists() and status.read_text().split()[2] not in "ZX":
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+class HangsOnce:
+    """A model whose first loading hangs until `go`."""
+
+    go = threading.Event()
+    loaded: ClassVar[list["HangsOnce"]] = []
+
+    def __init__(self, path: Path, sha256: str, *_: object) -> None:
+        self.digest, self.closed = sha256, False
+        self.loaded.append(self)
+        if len(self.loaded) == 1:
+            assert self.go.wait(30)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_model_whose_loading_hangs_is_loaded_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_registry, "longest_load", lambda settings: 0.2)
+    file = tmp_path / "a.onnx"
+    file.write_bytes(b"network")
+    registry, kind = ModelRegistry(SETTINGS, tmp_path / "cache"), cast(Any, HangsOnce)
+    first = threading.Thread(target=registry._acquire, args=("one", file, kind))
+    first.start()
+    while not HangsOnce.loaded:
+        time.sleep(0.005)
+    with pytest.raises(LoadingStuck) as stuck:
+        registry._acquire("one", file, kind)
+    assert not stuck.value.permanent
+    model = registry._acquire("one", file, kind)
+    assert registry._acquire("two", file, kind) is model
+    HangsOnce.go.set()
+    first.join(30)
+    assert len(HangsOnce.loaded) == 2
+    registry.release("one")  # the oldest: that which hung
+    assert [one.closed for one in HangsOnce.loaded] == [True, False]
+    registry.release("one")
+    registry.release("two")
+    assert HangsOnce.loaded[1].closed

@@ -12,6 +12,7 @@ from siwatsystem.detections import Detection
 from siwatsystem.frames import Image
 from siwatsystem.loading import PipelineKey
 from siwatsystem.loops import Member
+from siwatsystem.opening import Opening
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.routes.metrics import metrics
 from siwatsystem.testing import FakeModel, fake_pipeline, until
@@ -28,7 +29,7 @@ class Models(FakeEngine):
         super().__init__(lambda: fake_pipeline(FakeModel((CAR,), ["Car"])))
         self._models = models
 
-    def open(self, key: PipelineKey) -> Pipeline:
+    def open(self, key: PipelineKey, opening: Opening) -> Pipeline:
         return fake_pipeline(self._models[key.bare.rsplit("/", 1)[-1]])
 
 
