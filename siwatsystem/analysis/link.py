@@ -7,6 +7,7 @@ sent after them, and told again on the next connection: before anything is answe
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ CONFIRM_SEC = 1.0
 """Between two questions whether what was told has arrived."""
 PING_SEC = 10.0
 """A server that says nothing for so long after a ping is gone."""
+RATE, BURST = 100.0, 1000
+"""Messages a second for long, and at once: a server closes the connection of whoever floods it."""
 MAX_ANSWERS = 256
 """Answers that wait to be sent; while there are more, nothing is read."""
 _REFUSALS = frozenset({401, 403, 404})
@@ -186,7 +189,12 @@ class Link:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, socket: ClientConnection) -> None:
+        began, count = time.monotonic(), 0
         while True:
+            early = (count - BURST) / RATE - (time.monotonic() - began)
+            if early > 0:
+                await asyncio.sleep(early)
+            count += 1
             async with self._changed:
                 await self._changed.wait_for(lambda: self._queue)
             item = self._queue[0]

@@ -28,6 +28,8 @@ class ScriptedServer:
     def __init__(self, port: int = 0) -> None:
         self.said: list[dict[str, Any]] = []
         self.status = "ok"
+        self.refusals: list[int] = []
+        """Close codes that the next connections get at once."""
         self.port = port
         self._socket: ServerConnection | None = None
         self._changed = threading.Condition()
@@ -99,6 +101,9 @@ class ScriptedServer:
         return [message for message in self.said if message["type"] == kind]
 
     def _serve(self, socket: ServerConnection) -> None:
+        if self.refusals:
+            socket.close(self.refusals.pop(0))
+            return
         with suppress(ConnectionClosed):
             for text in socket:
                 message: dict[str, Any] = json.loads(text)
