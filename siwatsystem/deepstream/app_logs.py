@@ -89,7 +89,7 @@ class AppLog:
         return self.path.with_suffix(f".log.{number}")
 
     def page(self, lines: int, skip: int = 0) -> Page:
-        """The last `lines` (at most 1000) before the last `skip`; empty where there is no log. Blocks."""
+        """The last `lines` (at most 1000) before the last `skip`; empty where none can be read. Blocks."""
         found: list[str] = []
         size = 0
         for number, line in enumerate(self._backwards()):
@@ -104,7 +104,7 @@ class AppLog:
     def _backwards(self) -> Iterator[str]:
         """Every line, the newest first."""
         for path in (self.path, *(self._rotated(number) for number in range(1, self._kept + 1))):
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            with contextlib.suppress(OSError), path.open("rb") as file:
                 yield from _lines_backwards(file.fileno())
 
     def remove(self) -> None:

@@ -116,10 +116,15 @@ class Processes:
             os.close(output)
         with contextlib.suppress(OSError):
             resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))
+        try:
+            group = groups.Group(child.pid, self._mark(key), reaped_here=True)
+        except OSError as error:  # no descriptor is left: nobody could look after it
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            return LaunchFailed(*key, f"it could not be watched: {error.strerror}")
         identity = groups.identify(child.pid)
         if identity is not None:
             context.folder.save(PidFile(*key, command, child.pid, identity.start, identity.boot))
-        group = groups.Group(child.pid, self._mark(key), reaped_here=True)
         running = _Running(key, group, app_log, child)
         self._add(running, Launched(*key, child.pid, None, str(app_log.path), command))
         return None

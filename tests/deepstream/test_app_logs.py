@@ -42,6 +42,8 @@ def test_pages_go_back_from_the_end(tmp_path: Path):
 def test_no_log_is_an_empty_one(tmp_path: Path):
     assert AppLog(tmp_path, "nobody", KB, 1).page(10).lines == ()
     assert log_of(tmp_path).page(10).lines == ()
+    (tmp_path / "folder.log").mkdir()
+    assert AppLog(tmp_path, "folder", KB, 1).page(10).lines == ()
 
 
 def test_a_page_has_at_most_a_thousand_lines(tmp_path: Path):

@@ -15,6 +15,7 @@ from siwatsystem.config import ControlSettings
 from siwatsystem.deepstream import groups
 from siwatsystem.deepstream.apps import Spec
 from siwatsystem.deepstream.effects import LaunchApp
+from siwatsystem.deepstream.events import Launched, LaunchFailed
 from siwatsystem.deepstream.launcher import LocalLauncher
 from siwatsystem.errors import InvalidSetting
 from tests.deepstream.launching import SERVER, Bench, bench, eventually, gone
@@ -247,3 +248,28 @@ def test_what_was_cleaned_up_leaves_no_log(here: Bench):
 @pytest.mark.parametrize("process_id", ["proc_../../configs/one", "proc_", "proc_nobody", "/etc/passwd", ""])
 def test_logs_of_nobody_are_empty(here: Bench, process_id: str):
     assert here.launcher.logs(process_id).lines == ()
+
+
+def test_an_app_that_nobody_could_watch_does_not_run(here: Bench):
+    """All descriptors but those that a launch itself needs are taken."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    marker = here.folder / "it ran"
+    refused = 0
+    first = os.dup(0)
+    os.close(first)
+    try:
+        for room in range(1, 14):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (first + room, limit[1]))
+            here.launch(f"import time\ntime.sleep(5)\nopen({str(marker)!r}, 'w')", f"app{room}")
+            news = here.told.next()
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            refused += isinstance(news, LaunchFailed)
+            if isinstance(news, Launched):
+                here.signal("KILL", f"app{room}")
+                assert here.told.exited().code == -signal.SIGKILL
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert refused
+    prefix = f"APP_RUN={here.launcher._context.folder.name}:"
+    assert not groups.marked_leaders(prefix)
+    assert not marker.exists()
