@@ -122,13 +122,13 @@ def _open(path: Path) -> sqlite3.Connection:
     """Raises InvalidSetting for a file of a newer version, sqlite3.DatabaseError for one that is damaged."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise InvalidSetting(
                 f"{path} was written by a newer release (version {version}, known: {VERSION})"
             )
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
         if version == 0:
             with db:
                 db.execute("BEGIN IMMEDIATE")
