@@ -38,7 +38,13 @@ CALLERS = (
     "forged login",
     "expired login",
 )
-ORIGINS = {"none": None, "ours": "http://10.0.0.7:8000", "foreign": "http://evil.example", "null": "null"}
+ORIGINS = {
+    "none": None,
+    "ours": "http://10.0.0.7:8000",
+    "rebound": "http://rebound.example",  # a name of somebody else's that was pointed at us
+    "foreign": "http://evil.example",
+    "null": "null",
+}
 HOSTS = {"address": "10.0.0.7:8000", "rebound": "rebound.example"}
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND")
 READING = {"GET", "HEAD", "OPTIONS"}
@@ -64,7 +70,7 @@ def allowed(kind: str, method: str, path: str, tokens: set[str], caller: str, or
     if kind == "http" and ((reading and path in OPEN_TO_READ) or (method == "POST" and path in OPEN_TO_SEND)):
         return True
     browser = origin != "none"
-    ours = {"none": True, "ours": host == "address", "foreign": False, "null": False}[origin]
+    ours = origin == "none" or (origin, host) in (("ours", "address"), ("rebound", "rebound"))
     if not reading and not ours:
         return False  # a page of another site
     if not reading and browser and host == "rebound" and "control" not in tokens:
