@@ -27,9 +27,15 @@ ErrorCode = Literal[
 ERROR_CODES: tuple[ErrorCode, ...] = get_args(ErrorCode)
 
 
+MOST_TEXT = 4000
+"""Characters of an error: names that an archive holds may be long, and many."""
+
+
 def sendable(text: str) -> str:
-    """`text` with half characters escaped, which JSON and file names may hold and nothing can send."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """`text` cut to what a client takes, with half characters escaped, which JSON and file names may hold and
+    nothing can send."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return whole if len(whole) <= MOST_TEXT else f"{whole[:MOST_TEXT]}…"
 
 
 class SiwatError(Exception):

@@ -37,3 +37,7 @@ def test_half_characters_are_shown_escaped():
     error = errors.SiwatError("no branch '\udfff' of ที่จอดรถ")
     assert error.message == r"no branch '\udfff' of ที่จอดรถ"
     assert str(error).encode()
+
+
+def test_a_text_that_is_too_long_is_cut():
+    assert len(errors.SiwatError("x" * 100_000).message) == errors.MOST_TEXT + 1
