@@ -263,6 +263,28 @@ def test_a_writer_that_is_stuck_is_replaced_and_stores_nothing_when_it_wakes_up(
     assert bench.taken == ["0", "1", "2", "3", "4", "5"]
 
 
+def test_a_writer_that_is_held_up_right_before_storing_stores_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, picture, awake = bench.outbox._writer, Blob(nothing), threading.Event()
+    beat = old._thread.beat
+
+    def late() -> None:
+        beat()
+        if picture.calls:
+            awake.wait(30)
+
+    monkeypatch.setattr(old._thread, "beat", late)
+    bench.submit("0", blob=picture)
+    until(bench.empty)
+    assert bench.taken == ["0"]
+    awake.set()
+    until(lambda: old.join(0))
+    bench.submit("1")
+    until(lambda: bench.taken[-1] == "1")
+    assert bench.taken == ["0", "1"]
+
+
 def test_a_disk_that_hangs_in_the_midst_of_writing_doubles_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
