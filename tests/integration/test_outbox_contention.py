@@ -79,15 +79,15 @@ def test_a_locked_row_holds_up_its_own_lane_alone(bench: Bench) -> None:
         (words,) = bench.outbox.status()["degraded"]
         assert "a is held up" in words
         assert "lock timeout" in words
-        slowest = 0.0
+        took: list[float] = []
         for number in range(60):
             start = time.monotonic()
             table, row = ("b", number % 10) if number % 2 else ("a", 1 + number % 9)
             assert bench.outbox.flush(bench.say(table, row, str(number)), 30)
-            slowest = max(slowest, time.monotonic() - start)
-        print(f"slowest record beside a locked row: {slowest * 1000:.0f} ms")
-        # Far less than one wait for the lock, which is over after 200 ms at the earliest.
-        assert slowest < 0.6
+            took.append(time.monotonic() - start)
+        print(f"records beside a locked row: median {sorted(took)[30] * 1000:.0f} ms")
+        # Less than one wait for the lock, which is over after 200 ms at the earliest.
+        assert sorted(took)[30] < 0.2
         assert bench.said("a").get(0) is None
         assert bench.outbox.status()["servers"][0]["error"] is None
         assert bench.outbox.status()["failed"] == 0
