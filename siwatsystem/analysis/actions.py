@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -10,6 +10,9 @@ from typing import Any, Literal, Protocol
 from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.actions.targets import Target
 from siwatsystem.pipeline.opening import Outbox
+
+_WAITED_FOR = 10_000
+"""Events that `settle` waits for: those before are done, or counted as waiting on disk."""
 
 ActionMode = Literal["print", "none", "do"]
 
@@ -32,7 +35,7 @@ class Actions:
         self._outbox: DeliveringOutbox | None = None
         self._lock = threading.Lock()
         self._jobs: defaultdict[int, list[Job]] = defaultdict(list)
-        self._sent: list[str] = []
+        self._sent: deque[str] = deque(maxlen=_WAITED_FOR)
 
     def register(self, target: Target) -> str:
         """Make a server known; the outbox is opened for the first one, an archive without needs none."""
@@ -60,7 +63,8 @@ class Actions:
         if self._outbox is None:
             return []
         with self._lock:
-            sent, self._sent = self._sent, []
+            sent = list(self._sent)
+            self._sent.clear()
         deadline = time.monotonic() + seconds
         late = [one for one in sent if not self._outbox.flush(one, max(0.0, deadline - time.monotonic()))]
         status = self._outbox.status()

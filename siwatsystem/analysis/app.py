@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 
@@ -80,6 +80,8 @@ class App:
         self._started_at = timestamp()
         self._asked_by: RequestId | None = None
         self._held = ExitStack()
+        self._threads: list[threading.Thread] = []
+        """That may be in the midst of something when the app has ended."""
 
     async def run(self) -> int:
         """Until the server or a signal ends it; the exit status."""
@@ -89,7 +91,7 @@ class App:
             loop.add_signal_handler(number, self._stop.set)
         self._link = Link(self._identity.server, self._identity.token, self._ready, self._answer)
         loading: asyncio.Future[Work] = loop.create_future()
-        threading.Thread(target=self._load, args=(loop, loading), name="load", daemon=True).start()
+        self._in_thread("load", lambda: self._load(loop, loading))
         ending = asyncio.ensure_future(self._stop.wait())
         # A server that waits for the app learns what cannot be loaded from its exit.
         await asyncio.wait({loading, ending}, timeout=LOADING_SEC, return_when=asyncio.FIRST_COMPLETED)
@@ -135,9 +137,21 @@ class App:
         last = said(AppTerminated, request_id=self._asked_by, status="ok", message=message)
         await self._link.finish(last, FAREWELL_SEC)
         if left:
-            closing_all = threading.Thread(target=self._held.close, name="close", daemon=True)
-            closing_all.start()
+            closing_all = self._in_thread("close", self._held.close)
             await asyncio.to_thread(closing_all.join, SETTLE_SEC + FAREWELL_SEC)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: an interpreter must not end while a runtime computes."""
+        return not any(thread.is_alive() for thread in self._threads) and all(
+            slot.join(0.0) for slot in self._slots
+        )
+
+    def _in_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
 
     def _wait_for_slots(self) -> bool:
         """Whether no frame is under way any more."""

@@ -63,7 +63,11 @@ def analyze(
     )
     heaps.share()
     app = App(identity, found, settings.model_copy(update={"runtime": runtime}))
-    leave(asyncio.run(app.run()))
+    status = asyncio.run(app.run())
+    if not app.is_idle:
+        logging.shutdown()
+        os._exit(status)
+    leave(status)
 
 
 def _log(verbose: bool) -> None:

@@ -11,7 +11,6 @@ from siwatsystem.deepstream.messages import AppMessage, ServerMessage
 from siwatsystem.deepstream.to_server import AnalysisStatus, AppReady, AppTerminated, FileDone
 from tests.analysis.scripted_server import ScriptedServer
 
-
 pytestmark = pytest.mark.anyio
 
 
