@@ -18,6 +18,7 @@ from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.batcher import ModelClosed, ModelStuck
 from siwatsystem.runtime.encoder import Encoder, stretched, unit_rows
 from siwatsystem.runtime.postprocess import Floats
+from siwatsystem.runtime.serving import RELOAD_SEC
 from siwatsystem.supervision import MOST_STUCK, Care, Watched
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class SharedEncoder:
         self._state = threading.Lock()
         """For who changes what is in service, or that it is closed."""
         self._stuck_sec = care.stuck_sec
-        self._reloading = False
+        self._reloading: float | None = None
+        """Since when (`time.monotonic()`) it has been loaded anew; None while it is not."""
         self._unloadable: str | None = None
         """Why it could not be loaded anew."""
         name = f"{path.stem} (looks)"
@@ -146,7 +148,7 @@ class SharedEncoder:
         while not loaded.lock.acquire(timeout=_NOTICED_SEC):
             if self._closed:
                 raise ModelClosed
-            if loaded is not self._loaded or self._reloading:
+            if loaded is not self._loaded or self._reloading is not None:
                 raise ModelStuck
         try:
             if self._closed:
@@ -162,25 +164,30 @@ class SharedEncoder:
 
     def _look(self, now: float) -> str | None:
         since = self._loaded.since
-        if self._reloading:
-            return None
+        reloading = self._reloading
+        if reloading is not None:
+            return (
+                None
+                if now - reloading <= RELOAD_SEC
+                else f"loading it anew takes longer than {RELOAD_SEC:g} s"
+            )
         if since is not None and now - since > self._stuck_sec:
             return f"a call takes longer than {self._stuck_sec:g} s"
         return self._unloadable
 
     def _renew(self) -> bool:
         """Load it anew, in the background; False where that cannot be done."""
-        if self._closed or self._reloading:
+        if self._closed or self._reloading is not None:
             return False
         self._given_up = [one for one in {*self._given_up, self._loaded} if one.lock.locked()]
         if len(self._given_up) >= MOST_STUCK:
             self._unloadable = f"it hangs {len(self._given_up)} times already: restart the worker"
             return False
-        self._reloading = True
+        self._reloading = time.monotonic()
         try:
             threading.Thread(target=self._reload, name=f"reload-{self.path.stem}", daemon=True).start()
         except RuntimeError as error:  # no thread is to be had now
-            self._unloadable, self._reloading = f"it could not be loaded anew: {error}", False
+            self._unloadable, self._reloading = f"it could not be loaded anew: {error}", None
             return False
         return True
 
@@ -193,7 +200,7 @@ class SharedEncoder:
             self._unloadable = f"it could not be loaded anew: {type(error).__name__}: {error}"
         else:
             self._serve(fresh)
-        self._reloading = False
+        self._reloading = None
 
     def _serve(self, fresh: _Loaded) -> None:
         """Have it answer from now on, unless all was closed meanwhile."""

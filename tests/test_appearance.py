@@ -16,6 +16,7 @@ from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.runtime.batcher import ModelClosed
 from siwatsystem.runtime.devices import has_bf16
 from siwatsystem.runtime.encoder import EncoderInput
+from siwatsystem.runtime.serving import RELOAD_SEC
 from siwatsystem.supervision import Care, Forget, Watched
 from siwatsystem.testing import FakeEncoder, FakeRegistry
 from tests.nets import Nets, nets
@@ -214,4 +215,26 @@ def test_where_there_is_no_thread_for_loading_it_is_tried_again(
     assert watched.restart() is True
     until(lambda: shared._loaded.exact is fresh)
     until(lambda: watched.look(time.monotonic()) is None)
+    shared.close()
+
+
+def test_loading_anew_that_hangs_is_told(
+    stuck: tuple[SharedEncoder, Slow, Slow, Watched], monkeypatch: pytest.MonkeyPatch
+):
+    shared, _, fresh, watched = stuck
+    go = threading.Event()
+
+    def load(*_: object) -> Slow:
+        assert go.wait(30)
+        return fresh
+
+    monkeypatch.setattr("siwatsystem.runtime.auto.load_encoder", load)
+    assert watched.restart() is True
+    now = time.monotonic()
+    assert watched.look(now + 31) is None
+    assert watched.look(now + RELOAD_SEC + 1) == "loading it anew takes longer than 900 s"
+    assert watched.restart() is False
+    go.set()
+    until(lambda: shared._loaded.exact is fresh)
+    until(lambda: watched.look(now + RELOAD_SEC + 1) is None)
     shared.close()
