@@ -20,6 +20,8 @@ MAX_LINE_BYTES = 4096
 """Longer lines are shown in part."""
 MAX_PAGE_BYTES = 1024 * 1024
 _BLOCK = 64 * 1024
+_ROUNDS = 16
+"""Of beginning anew at the end of a log that grows faster than it is copied."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -63,18 +65,18 @@ class AppLog:
         try:
             size = self.path.lstat().st_size
             if size > self._max_bytes:
-                self._rotate(size)
+                self._rotate()
         except FileNotFoundError:
             pass
         except OSError as error:
             log.warning("%s cannot be rotated: %s", self.path, error)
 
-    def _rotate(self, size: int) -> None:
+    def _rotate(self) -> None:
         fresh = self.path.with_suffix(".log.new")
         source = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             try:
-                _copy_end(source, fresh, max(0, size - 2 * self._max_bytes), 3 * self._max_bytes)
+                _copy_end(source, fresh, self._max_bytes)
                 for number in range(self._kept - 1, 0, -1):
                     with contextlib.suppress(FileNotFoundError):
                         self._rotated(number).replace(self._rotated(number + 1))
@@ -114,17 +116,22 @@ class AppLog:
                 path.unlink(missing_ok=True)
 
 
-def _copy_end(source: int, target: Path, start: int, most: int) -> None:
-    """What `source` has from `start` on, at most `most` bytes, from the next line on; it may still grow."""
-    with target.open("wb") as file:
-        first = start > 0
-        while most > 0 and (block := os.pread(source, min(_BLOCK, most), start)):
-            start += len(block)
-            most -= len(block)
-            if first:
-                block = block[block.find(b"\n") + 1 :]
+def _copy_end(source: int, target: Path, max_bytes: int) -> None:
+    """The end of `source`, twice `max_bytes` and what is written meanwhile, from a line's beginning."""
+    with target.open("wb", buffering=0) as file:
+        for _ in range(_ROUNDS):
+            start = max(0, os.fstat(source).st_size - 2 * max_bytes)
+            most = start + 4 * max_bytes
+            first = start > 0
+            file.seek(0)
+            file.truncate()
+            while start < most:
+                block = os.pread(source, _BLOCK, start)
+                if not block:
+                    return
+                start += len(block)
+                file.write(block[block.find(b"\n") + 1 :] if first else block)
                 first = False
-            file.write(block)
 
 
 def _lines_backwards(descriptor: int) -> Iterator[str]:

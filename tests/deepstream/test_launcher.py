@@ -87,7 +87,7 @@ def test_a_request_to_end_reaches_the_whole_group(here: Bench):
     here.launch(
         "import os, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "print('child', child.pid, flush=True)\n"
+        "print(f'child {child.pid}', flush=True)\n"
         "time.sleep(600)\n"
     )
     here.told.launched()
@@ -104,7 +104,7 @@ def test_an_app_that_ends_well_takes_what_it_started_with_it(here: Bench):
         "for alone in (False, True):\n"
         "    script = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)'\n"
         "    line = [sys.executable, '-c', script]\n"
-        "    print('child', subprocess.Popen(line, start_new_session=alone).pid, flush=True)\n"
+        "    print(f'child {subprocess.Popen(line, start_new_session=alone).pid}', flush=True)\n"
     )
     here.told.launched()
     assert here.told.exited().code == 0
@@ -214,13 +214,14 @@ def test_a_flood_is_capped_and_its_end_is_there(tmp_path: Path):
     with bench(tmp_path, PYTHON, app_log_mb=1) as here:
         here.launch(
             "import os\nblock = (b'x' * 99 + b'\\n') * 10000\n"
-            "for _ in range(100): os.write(1, block)\nprint('the end', flush=True)\n"
-            "import time; time.sleep(600)"
+            "for _ in range(100): os.write(1, block)\n"
+            "import time\nwhile os.fstat(1).st_size > 1 << 20: time.sleep(0.02)\n"
+            "print('the end', flush=True)\ntime.sleep(600)"
         )
         here.told.launched()
         folder = here.folder / "logs"
         eventually(lambda: here.lines(lines=1) == ("the end",))
-        eventually(lambda: sum(path.stat().st_size for path in folder.glob("one.log*")) < 5 * 1024 * 1024)
+        eventually(lambda: sum(path.stat().st_size for path in folder.glob("one.log*")) < 6 * 1024 * 1024)
         here.signal("KILL")
         assert here.told.exited().log_tail[-1] == "the end"
 

@@ -178,7 +178,7 @@ def test_what_an_app_left_behind_while_the_server_was_away_is_killed(cleaned: Pa
         "import subprocess, sys, time\n"
         "line = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
         "child = subprocess.Popen(line, start_new_session=True)\n"
-        "print('child', child.pid)\nprint('up')\ntime.sleep(600)\n"
+        "print(f'child {child.pid}')\nprint('up')\ntime.sleep(600)\n"
     )
     (pid,) = killed_server(cleaned, script, "one")
     lines = (cleaned / "logs" / "one.log").read_text().splitlines()
@@ -202,7 +202,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 FAMILY = (
     "import signal, subprocess, sys, time\n"
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-    "print('child', child.pid)\nprint('up')\nwhile True: time.sleep(1)\n"
+    "print(f'child {child.pid}')\nprint('up')\nwhile True: time.sleep(1)\n"
 )
 
 
