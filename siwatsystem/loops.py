@@ -91,6 +91,8 @@ class AnalysisLoop:
         self.members: dict[str, Member] = {}
         self.failing: PipelineFailed | None = None
         """Why the newest frame could not be analysed; None once one could."""
+        self.stands = False
+        """Whether no frame is analysed any more, because each would hang."""
         self._deliver = deliver
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -166,9 +168,15 @@ class AnalysisLoop:
         return self._tell(self._renew, since)
 
     def _has_failed(self, reason: str | None) -> None:
-        """From the supervisor's thread: no further frame is begun. That one is, its frames tell."""
-        if reason is not None:
-            self._tell(self._note, PipelineFailed(f"{reason}, as did those before: none is analysed for now"))
+        """From the supervisor's thread: no further frame is begun, or (None) frames end again."""
+        self._tell(self._stands, reason)
+
+    def _stands(self, reason: str | None) -> None:
+        self.stands = reason is not None
+        if reason is not None and self.failing is None:
+            self._note(PipelineFailed(f"{reason}, as did those before: none is analysed for now"))
+        else:
+            self._on_failure(self)
 
     def _renew(self, since: float) -> None:
         """Give up the frame under way `since` then, if it still is, and go on with the next one."""

@@ -342,10 +342,9 @@ class Worker:
         return self._reader.usage
 
     def online(self, identifier: str) -> bool:
-        """Whether fresh frames arrive and the pipeline is loaded."""
-        key = self._of.get(identifier)
-        loop = None if key is None else self._loops.get(key)
-        return loop is not None and loop.source.online and loop.loaded.pipeline is not None
+        """Whether fresh frames arrive, and the pipeline is loaded and takes them."""
+        loop = self.loop_of(identifier)
+        return bool(loop and loop.source.online and loop.loaded.pipeline is not None and not loop.stands)
 
     def loop_of(self, identifier: str) -> AnalysisLoop | None:
         """What runs for a subscription."""

@@ -459,11 +459,12 @@ def test_a_frame_that_does_not_end_is_given_up_and_the_next_ones_are_analysed():
         state = member.state
         # One more, for which no restart is left: nothing else would tell that no frame comes any more.
         watched[0].failed("a frame takes longer than 65 s")
+        await until(lambda: bench.loop.stands)
+        why = "a frame takes longer than 65 s, as did those before: none is analysed for now"
+        assert bench.told[2:] == [why]
         watched[0].failed(None)
-        await until(lambda: len(bench.told) == 3)
-        assert (
-            bench.told[2] == "a frame takes longer than 65 s, as did those before: none is analysed for now"
-        )
+        await until(lambda: not bench.loop.stands)
+        assert bench.told[2:] == [why, why], "it is told that it is online again"
         for gate in hung:
             gate.open.set()
         bench.source.show()

@@ -68,7 +68,10 @@ def test_a_model_that_hangs_is_replaced_and_told_when_that_does_not_help(tmp_pat
         assert running.metric("siwat_failed_parts") >= 1
         assert running.metric("siwat_restarts_total") >= RESTARTS
 
+        client.until_online(NAME, False)
+
         # Once restarts are to be had again it is tried again, and a dark picture does not hang.
         camera.on = False
         client.until(error("over: model hangs has failed", resolved=True), "that it works again", timeout=120)
         client.until_type("imageDetection", timeout=120)
+        client.until_online(NAME)
