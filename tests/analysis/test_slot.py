@@ -1,0 +1,142 @@
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from siwatsystem.analysis.actions import Actions
+from siwatsystem.analysis.app_config import AppConfig
+from siwatsystem.analysis.desk import Desk
+from siwatsystem.analysis.slot import Slot, Work, lines_path
+from siwatsystem.deepstream.to_app import EndMark, PushedFile, PushFile, StartAnalysis
+from siwatsystem.detections import Detection
+from siwatsystem.pipeline.executor import Pipeline
+from siwatsystem.pipeline.spec import parse
+from siwatsystem.testing import FakeModel, RecordingOutbox, fake_pipeline
+from tests.analysis.scripted_server import lines_of
+from tests.analysis.test_run import car_when_bright
+from tests.cameras import film
+from tests.servers import until
+
+NODE = {"modelId": "root", "modelFile": "a.pt", "minConfidence": 0.5, "triggerClasses": ["Car"]}
+
+
+FRAMES = 30
+
+
+def tracking() -> Pipeline:
+    """Follows one car; the one of every second file stands elsewhere."""
+    spec = parse({"pipeline": {**NODE, "tracking": {"method": "bytetrack"}}})
+    seen = count()
+
+    def car(_: Any) -> tuple[Detection, ...]:
+        elsewhere = next(seen) // FRAMES % 2
+        return (Detection("Car", 0.9, (40, 25, 60, 45) if elsewhere else (2, 2, 22, 22)),)
+
+    return Pipeline(
+        spec, cast(Any, {"root": FakeModel(car, ["Car"])}), RecordingOutbox(), {}, cast(Any, None)
+    )
+
+
+class Room:
+    """Slots at work."""
+
+    def __init__(self, folder: Path, pipeline: Pipeline, slots: int = 1, **config: Any) -> None:
+        self.told: list[Any] = []
+        self.desk = Desk(slots, self.told.append)
+        chosen = AppConfig(archive=Path("a.mpta"), **config)
+        work = Work(pipeline, "pipeline-1", Actions(), chosen)
+        self.slots = [Slot(number, self.desk, work) for number in range(slots)]
+        self.out = folder / "out"
+        for slot in self.slots:
+            slot.start()
+
+    def feed(self, files: list[Path], camera: int = 3, slot: int = 0) -> None:
+        self.desk.start(
+            StartAnalysis(
+                stream_id=slot,
+                camera_id=camera,
+                camera_type="fileset",
+                path="/videos",
+                name="Gate",
+                output_dir=str(self.out / str(camera)),
+            )
+        )
+        entries = [PushedFile(file_id=number, file_path=str(path)) for number, path in enumerate(files)]
+        push = [*entries, EndMark()]
+        self.desk.push(PushFile(stream_id=slot, camera_id=camera, files_count=len(files), files=push))
+
+    def finish(self, cameras: int) -> None:
+        until(lambda: sum(one.type == "analysis_complete" for one in self.told) == cameras, 60)
+        self.desk.stop()
+        assert all(slot.join(10) for slot in self.slots)
+
+    def ids(self, camera: int, name: str) -> set[int]:
+        lines = lines_of(self.out / str(camera) / f"{name}.jsonl")
+        return {event["id"] for line in lines for event in line["events"]}
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Path]:
+    return [film(tmp_path / f"{name}.mp4", FRAMES) for name in ("a", "b")]
+
+
+def test_tracks_go_on_from_file_to_file_and_begin_anew_with_each_camera(tmp_path, clips):
+    room = Room(tmp_path, tracking())
+    room.feed(clips, 3)
+    room.feed(clips, 4)
+    room.finish(2)
+    assert [room.ids(3, "a"), room.ids(3, "b")] == [{1}, {2}]
+    assert [room.ids(4, "a"), room.ids(4, "b")] == [{1}, {2}]
+    assert [line["frame"] for line in lines_of(room.out / "3" / "b.jsonl")] == list(range(FRAMES))
+
+
+def test_each_file_stands_alone_where_the_config_says_so(tmp_path, clips):
+    room = Room(tmp_path, tracking(), tracking="file")
+    room.feed(clips)
+    room.finish(1)
+    assert [room.ids(3, "a"), room.ids(3, "b")] == [{1}, {1}]
+
+
+def test_slots_work_side_by_side_on_one_pipeline(tmp_path, clips):
+    room = Room(tmp_path, fake_pipeline(FakeModel(car_when_bright, ["Car"])), slots=3)
+    for slot in range(3):
+        room.feed(clips, camera=slot, slot=slot)
+    room.finish(3)
+    found = [lines_of(room.out / str(slot) / "b.jsonl") for slot in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == FRAMES
+    assert all(slot.speed.read() > 0 for slot in room.slots)
+
+
+def test_places_that_the_config_does_not_allow_are_not_used(tmp_path, clips):
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    pipeline = fake_pipeline(FakeModel((), ["Car"]))
+    room = Room(tmp_path, pipeline, input_folders=(allowed,))
+    room.feed([*clips, allowed / ".." / "a.mp4"])
+    room.finish(1)
+    done = [one for one in room.told if one.type == "file_done"]
+    assert all("by the app's config" in str(one.error) for one in done)
+    assert len(done) == 3
+    room = Room(tmp_path, pipeline, output_folders=(allowed,))
+    room.feed(clips)
+    room.finish(1)
+    assert not room.out.exists()
+
+
+def test_where_lines_go(tmp_path):
+    def path(output: str, folder: str = "", name: str = "") -> Path:
+        return lines_path(
+            PushedFile(file_id=1, file_path="/v/b.mp4", file_name=name, output_path=output), folder
+        )
+
+    assert path("/results/b") == Path("/results/b.jsonl")
+    assert path("/results/b.v2") == Path("/results/b.v2.jsonl")
+    assert path("/results/b.jsonl") == Path("/results/b.jsonl")
+    assert path("/results/") == Path("/results/b.jsonl")
+    assert path(str(tmp_path)) == tmp_path / "b.jsonl"
+    assert path("", "/out") == Path("/out/b.jsonl")
+    assert path("", "/out", "gate.mp4") == Path("/out/gate.jsonl")
+    with pytest.raises(ValueError, match="where its results go"):
+        path("")
