@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import http.client
 import os
-import queue
 import socket
 import ssl
 import threading
@@ -23,7 +22,7 @@ from urllib.request import url2pathname
 from siwatsystem import urls
 from siwatsystem.config import ModelSettings
 from siwatsystem.errors import ModelDownloadFailed, ModelNotFound, ModelRefused
-from siwatsystem.networks import is_forbidden, literal_ip
+from siwatsystem.networks import addresses_of, is_forbidden, literal_ip
 
 MAX_REDIRECTS = 3
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -242,30 +241,12 @@ def _split(url: str) -> SplitResult:
 
 def _resolve(host: str, port: int, timeout: float) -> list[str]:
     """Addresses of `host`, in the resolver's order. Raises ModelRefused if one is not allowed, OSError."""
-    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-    # The system's resolver cannot be interrupted: a thread is left behind where it is late.
-    thread = threading.Thread(target=_look_up, args=(host, port, answer), name="resolve", daemon=True)
-    thread.start()
-    try:
-        found = answer.get(timeout=timeout)
-    except queue.Empty:
-        raise OSError(f"{host} was not resolved within {timeout:g} s") from None
-    if isinstance(found, OSError):
-        raise found
+    found = addresses_of(host, port, timeout)
     for address in found:
         ip = literal_ip(address)
         if ip is None or is_forbidden(ip):
             raise ModelRefused(f"archives may not be fetched from {host}, whose address is {address}")
     return found
-
-
-def _look_up(host: str, port: int, answer: "queue.SimpleQueue[list[str] | OSError]") -> None:
-    try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (UnicodeError, OSError) as error:
-        answer.put(OSError(f"{host} has no address ({getattr(error, 'strerror', error)})"))
-    else:
-        answer.put(list(dict.fromkeys(str(each[4][0]) for each in answers)))
 
 
 def _path(parts: SplitResult) -> str:

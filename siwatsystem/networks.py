@@ -1,6 +1,9 @@
 """Where an IP address leads, and which ones no server may have, be it a camera's or an archive's."""
 
 import ipaddress
+import queue
+import socket
+import threading
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _CARRYING = tuple(
@@ -38,3 +41,29 @@ def is_forbidden(address: IPAddress) -> bool:
     """
     there = reached(address)
     return there in _METADATA or there.is_link_local or there.is_multicast or there.is_unspecified
+
+
+def addresses_of(host: str, port: int, timeout: float) -> list[str]:
+    """The addresses of a name, in the resolver's order, each once.
+
+    Raises OSError where it has none, and where it was not resolved within `timeout` seconds.
+    """
+    answer: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+    # The system's resolver cannot be interrupted: a thread is left behind where it is late.
+    threading.Thread(target=_look_up, args=(host, port, answer), name="resolve", daemon=True).start()
+    try:
+        found = answer.get(timeout=timeout)
+    except queue.Empty:
+        raise OSError(f"{host} was not resolved within {timeout:g} s") from None
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+def _look_up(host: str, port: int, answer: "queue.SimpleQueue[list[str] | OSError]") -> None:
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (UnicodeError, OSError) as error:
+        answer.put(OSError(f"{host}: no such host ({getattr(error, 'strerror', None) or error})"))
+    else:
+        answer.put(list(dict.fromkeys(str(each[4][0]) for each in answers)))

@@ -28,7 +28,6 @@ LINGER_SEC = 0.5
 LOOPBACK = "127.0.0.1"
 GRACE_SEC = 2
 """Time for open requests to end by themselves when the worker is told to stop."""
-"""The option's number in glibc's malloc.h."""
 
 
 Ending = Callable[[], Awaitable[None]]

@@ -1,10 +1,14 @@
 """Which addresses no server may have, whichever way they are written."""
 
+import socket
+import threading
+import time
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from siwatsystem import networks
 from siwatsystem.config import ModelSettings, StreamSettings
 from siwatsystem.download import Download
 from siwatsystem.errors import ModelRefused, StreamRefused
@@ -64,3 +68,19 @@ def test_ordinary_addresses_are_allowed_and_known_for_where_they_lead(ip: str, t
 def test_an_address_is_known_as_one(host: str, ip: str) -> None:
     assert literal_ip(host) == ip_address(ip)
     assert literal_ip("cam.example") is None
+
+
+def test_a_resolver_that_does_not_answer_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch):
+    go = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: go.wait(30) and [])
+    began = time.monotonic()
+    with pytest.raises(OSError, match=r"slow\.example was not resolved within 0\.05 s"):
+        networks.addresses_of("slow.example", 80, 0.05)
+    assert time.monotonic() - began < 20
+    go.set()
+
+
+def test_addresses_of_a_name():
+    assert "127.0.0.1" in networks.addresses_of("localhost", 80, 20.0)
+    with pytest.raises(OSError, match="no such host"):
+        networks.addresses_of("no-such-host.invalid", 80, 20.0)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from siwatsystem.errors import TargetUnavailable
 from siwatsystem.identifiers import is_identifier
-from siwatsystem.networks import is_forbidden, literal_ip
+from siwatsystem.networks import addresses_of, is_forbidden, literal_ip
 
 TargetKind = Literal["redis", "postgresql"]
 _FORBIDDEN = "may not be connected to: it is link-local, a cloud's metadata, or no machine"
@@ -116,12 +116,9 @@ def reached(config: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
     if host.startswith("/"):
         return config
     try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise TargetUnavailable(
-            f"{host}: no such host ({getattr(error, 'strerror', None) or error})"
-        ) from None
-    found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
+        found = addresses_of(host, port, timeout)
+    except OSError as error:
+        raise TargetUnavailable(str(error)) from None
     for each in found:
         ip = literal_ip(each)
         if ip is None or is_forbidden(ip):
