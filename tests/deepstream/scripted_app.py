@@ -27,7 +27,10 @@ class Camera:
 
 
 class ScriptedApp:
-    def __init__(self, server: str, config: str, streams: int, seconds: float) -> None:
+    def __init__(
+        self, server: str, config: str, streams: int, seconds: float, instance_id: str | None = None
+    ) -> None:
+        self.instance_id = instance_id or os.environ["APP_ID"]
         self.server, self.config, self.streams, self.seconds = server, config, streams, seconds
         self.cameras: dict[int, Camera] = {}
         self.kept: deque[dict[str, Any]] = deque()
@@ -37,6 +40,13 @@ class ScriptedApp:
 
     async def run(self) -> None:
         workers = [asyncio.create_task(self._work(number)) for number in range(self.streams)]
+        try:
+            await self._talk()
+        finally:
+            for worker in workers:
+                worker.cancel()
+
+    async def _talk(self) -> None:
         again = False
         while not self.ending:
             try:
@@ -49,13 +59,11 @@ class ScriptedApp:
                 pass
             self.socket = None
             await asyncio.sleep(0.1)
-        for worker in workers:
-            worker.cancel()
 
     async def _ready(self, socket: ClientConnection, *, again: bool) -> None:
         ready: dict[str, Any] = {
             "type": "app_ready",
-            "instance_id": os.environ["APP_ID"],
+            "instance_id": self.instance_id,
             "config_path": self.config,
             "process_id": os.getpid(),
             "streams_count": self.streams,
