@@ -6,6 +6,7 @@ from typing import Any
 
 import psutil
 
+from siwatsystem import gpus
 from siwatsystem.analysis.desk import said, timestamp
 from siwatsystem.deepstream.fields import RequestId
 from siwatsystem.deepstream.to_server import GpuUse, MetricsResponse, StreamSpeed
@@ -27,9 +28,9 @@ class AppMeter:
 
     def read(self, request_id: RequestId | None, speeds: Sequence[float]) -> MetricsResponse:
         """`cpu_percent` of one core since the last call; over several GPUs the busiest, and all memory."""
-        gpus = self._read_gpus()
-        busy = [one.gpu_percent for one in gpus if one.gpu_percent is not None]
-        memory = [one.vram_mb for one in gpus if one.vram_mb is not None]
+        used = self._read_gpus()
+        busy = [one.gpu_percent for one in used if one.gpu_percent is not None]
+        memory = [one.vram_mb for one in used if one.vram_mb is not None]
         return said(
             MetricsResponse,
             request_id=request_id,
@@ -38,7 +39,7 @@ class AppMeter:
             gpu_percent=max(busy, default=None),
             vram_mb=sum(memory) if memory else None,
             timestamp=timestamp(),
-            gpus=gpus or None,
+            gpus=used or None,
             streams=[StreamSpeed(stream_id=number, fps=fps) for number, fps in enumerate(speeds)],
         )
 
@@ -46,16 +47,16 @@ class AppMeter:
         import pynvml
 
         try:
-            pynvml.nvmlInit()
-            count = pynvml.nvmlDeviceGetCount()
-            wanted = range(count) if self._gpus is None else [gpu for gpu in self._gpus if gpu < count]
-            return [_gpu(pynvml, number) for number in wanted]
+            found = enumerate(gpus.handles())
+            return [_gpu(pynvml, number, one) for number, one in found if self._has(number)]
         except pynvml.NVMLError:
             return []
 
+    def _has(self, number: int) -> bool:
+        return self._gpus is None or number in self._gpus
 
-def _gpu(nvml: Any, number: int) -> GpuUse:
-    handle = nvml.nvmlDeviceGetHandleByIndex(number)
+
+def _gpu(nvml: Any, number: int, handle: Any) -> GpuUse:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuUse(
         gpu=number,
