@@ -80,22 +80,18 @@ def trusted(settings: Settings) -> list[str]:
     return [str(ipaddress.ip_network(each, strict=False)) for each in settings.proxies]
 
 
-def run(
+def configuration(
     app: FastAPI,
     settings: Settings,
-    where: tuple[str, int] | None = None,
+    where: tuple[str, int],
     protocol: type[LimitedProtocol] = LimitedProtocol,
-    ending: Ending | None = None,
-) -> None:
-    """Serve `app` until told to stop, at `where` instead of the worker's address. Raises InvalidSetting when
-    it cannot start. `ending` is awaited before connections are ended."""
-    heaps.share()
+) -> uvicorn.Config:
+    """How uvicorn serves `app` at `where`: with the limits that are promised."""
     limits = settings.websocket
-    host, port = where or (address(settings), settings.port)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
-        host=host,
-        port=port,
+        host=where[0],
+        port=where[1],
         log_config=None,
         access_log=False,
         server_header=False,
@@ -109,6 +105,20 @@ def run(
         timeout_keep_alive=10,
         limit_concurrency=limits.max_connections + 1024,
     )
+
+
+def run(
+    app: FastAPI,
+    settings: Settings,
+    where: tuple[str, int] | None = None,
+    protocol: type[LimitedProtocol] = LimitedProtocol,
+    ending: Ending | None = None,
+) -> None:
+    """Serve `app` until told to stop, at `where` instead of the worker's address. Raises InvalidSetting when
+    it cannot start. `ending` is awaited before connections are ended."""
+    heaps.share()
+    host, port = where or (address(settings), settings.port)
+    config = configuration(app, settings, (host, port), protocol)
     listener = listen(host, settings, port)
     app.state.configured_server = True
     server = Server(config, ending)

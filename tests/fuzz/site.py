@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
 from siwatsystem.frames import encode_jpeg
+from siwatsystem.server import configuration
 from tests.servers import until
 
 CAMERA = "display;camera"
@@ -57,7 +58,7 @@ def site(folder: Path) -> Generator[Site]:
     """A worker with a control token whose camera has shown a picture."""
     settings = Settings.model_validate({"data_dir": folder, "control_token": TOKEN, "logs": {"file": None}})
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_config=None, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(configuration(app, settings, ("127.0.0.1", 0)))
     camera = ThreadingHTTPServer(("127.0.0.1", 0), _Snapshot)
     threads = [threading.Thread(target=server.run), threading.Thread(target=camera.serve_forever)]
     for thread in threads:
