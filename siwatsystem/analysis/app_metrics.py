@@ -47,8 +47,8 @@ class AppMeter:
         import pynvml
 
         try:
-            found = enumerate(gpus.handles())
-            return [_gpu(pynvml, number, one) for number, one in found if self._has(number)]
+            # Without a driver that answers there are none; it keeps open what was opened once.
+            return [_gpu(pynvml, number) for number in range(gpus.count()) if self._has(number)]
         except pynvml.NVMLError:
             return []
 
@@ -56,7 +56,8 @@ class AppMeter:
         return self._gpus is None or number in self._gpus
 
 
-def _gpu(nvml: Any, number: int, handle: Any) -> GpuUse:
+def _gpu(nvml: Any, number: int) -> GpuUse:
+    handle = nvml.nvmlDeviceGetHandleByIndex(number)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuUse(
         gpu=number,
