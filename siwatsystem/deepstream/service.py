@@ -19,11 +19,14 @@ from siwatsystem.deepstream.media import Media
 from siwatsystem.deepstream.samples import Samples
 from siwatsystem.deepstream.slots import Control
 from siwatsystem.deepstream.store import Store
+from siwatsystem.deepstream.to_app import QueryMetrics
 
 log = logging.getLogger(__name__)
 
 STATE_FILE = "control.sqlite"
 GOING_AWAY = 1001
+METRICS_SEC = 10.0
+"""Between two times that all apps are asked for their metrics."""
 SENT_SEC = 1.0
 """For what was sent last, when the server goes away."""
 
@@ -42,6 +45,7 @@ class Service:
         self.media = Media(settings.control.media_folders)
         self.connections = Connections(settings.websocket)
         self.closing = False
+        self._asking: asyncio.Task[None] | None = None
         self.followers = 0
         self._store = Store(settings.data_dir / STATE_FILE)
         self._limits = limits or capacity.limits(settings.control)
@@ -81,11 +85,20 @@ class Service:
             log.error("the state was damaged and is empty now; the old one is in %s", self._store.moved)
         self._state = {}
         self.driver.start()
+        self._asking = asyncio.create_task(self._ask_metrics(), name="control-metrics")
         await asyncio.to_thread(self.launcher.adopt, self.control.to_adopt())
         for instance_id, spec in self.samples.instances:
             known = self.control.app(instance_id)
             if known is None or (known.process is None and known.spec != spec):
                 await self.driver.ask(Register(f"register:{secrets.token_hex(8)}", instance_id, spec))
+
+    async def _ask_metrics(self) -> None:
+        """Past the state core: the answer needs nobody who waits for it, and no place among the answers."""
+        while True:
+            await asyncio.sleep(METRICS_SEC)
+            for app in self.control.apps():
+                if app.connection is not None:
+                    self.connections.send(app.connection, QueryMetrics())
 
     async def end(self) -> None:
         """The server was told to end: no new work, and every app is asked to end, and made to."""
@@ -106,6 +119,8 @@ class Service:
     async def stop(self) -> None:
         """After `end`: nothing is served any more."""
         await self.end()
+        if self._asking is not None:
+            self._asking.cancel()
         await asyncio.to_thread(self.launcher.close)
         await self.driver.stop()
 

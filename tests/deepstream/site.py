@@ -6,10 +6,12 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from siwatsystem.config import Settings
+from siwatsystem.deepstream import service
 from siwatsystem.deepstream.admission import Refused
 from siwatsystem.deepstream.app_logs import Page
 from siwatsystem.deepstream.application import create_app
@@ -123,9 +125,12 @@ class Talk:
 
 @contextlib.contextmanager
 def site(
-    folder: Path, limits: Limits | None = None, settings: dict[str, Any] | None = None
+    folder: Path,
+    limits: Limits | None = None,
+    settings: dict[str, Any] | None = None,
+    metrics_sec: float = 3600,
 ) -> Iterator[Site]:
-    """With its state in `folder`."""
+    """With its state in `folder`. Apps are asked for metrics rarely: tests count what is said."""
     launchers: list[FakeLauncher] = []
 
     def make(_: Settings, tell: Callable[[Event], None]) -> FakeLauncher:
@@ -135,5 +140,6 @@ def site(
     chosen = Settings.model_validate({"data_dir": folder, **(settings or {})})
     brief = limits or Limits(stop_sec=0.2, term_sec=0.2, kill_sec=0.2, backoff_sec=0.05)
     app = create_app(chosen, make, brief)
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
+    asked = mock.patch.object(service, "METRICS_SEC", metrics_sec)
+    with asked, TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
         yield Site(http, launchers[0])

@@ -335,9 +335,15 @@ def test_a_lost_app_gives_its_files_back_to_another(one: Site):
             assert other.accept()[1] == [8]
 
 
-def test_metrics_are_asked_for(one: Site):
-    one.launch()
-    refused(one.post("/metrics/one/refresh"), 503)
+def test_metrics_are_asked_for(tmp_path: Path):
+    with site(tmp_path, metrics_sec=0.05) as one:
+        one.launch()
+        refused(one.post("/metrics/one/refresh"), 503)
+        with one.app() as app:
+            app.hear("execute_ack")
+            app.hear("query_metrics")
+            app.say("metrics_response", cpu_percent=7, ram_mb=2)
+            assert until(lambda: one.get("/metrics/one").json()["cpu_percent"]) == 7
 
 
 def test_health(one: Site):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from siwatsystem.deepstream import events, wire_states
 from siwatsystem.deepstream.apps import App, Slot
 from siwatsystem.deepstream.events import FileGiven
-from siwatsystem.deepstream.fields import CameraId, StreamId
+from siwatsystem.deepstream.fields import MAX_STREAMS
 from siwatsystem.deepstream.media import NotTaken, is_video
 from siwatsystem.deepstream.rest_analysis import (
     AnalysisRequested,
@@ -35,6 +35,9 @@ from siwatsystem.deepstream.service import Service
 
 router = APIRouter(prefix="/deepstream/analysis", tags=["analysis"])
 
+Stream = Annotated[int, Query(ge=0, lt=MAX_STREAMS, description="A slot of the app, from 0")]
+Camera = Annotated[int, Query(ge=-(2**63), lt=2**63, description="The caller's own number")]
+"""As they stand in an address: text, unlike in a body."""
 LISTING_SEC = 20.0
 """For looking at a folder; a network drive that is away would take for ever."""
 
@@ -120,8 +123,8 @@ async def given(service: Service, files: list[GivenFile]) -> list[FileGiven]:
 async def interrupt(
     request: Request,
     instance_id: str,
-    stream_id: StreamId,
-    camera_id: CameraId,
+    stream_id: Stream,
+    camera_id: Camera,
     reason: Annotated[str, Query(max_length=1024)] = "",
 ) -> Json:
     """End what a camera does in a slot; the app goes on with what waits."""
@@ -129,9 +132,7 @@ async def interrupt(
 
 
 @router.get("/status", response_model=dict[str, InstanceStreams], responses=refusals(_422=INVALID))
-async def status(
-    request: Request, stream_id: StreamId | None = None, camera_id: CameraId | None = None
-) -> Json:
+async def status(request: Request, stream_id: Stream | None = None, camera_id: Camera | None = None) -> Json:
     """The slots of all instances, with what runs and waits in each."""
     return Json(
         {
@@ -155,8 +156,8 @@ async def status(
 async def status_of(
     request: Request,
     instance_id: str,
-    stream_id: StreamId | None = None,
-    camera_id: CameraId | None = None,
+    stream_id: Stream | None = None,
+    camera_id: Camera | None = None,
 ) -> Json:
     """All slots of an instance, one, or one camera of one."""
     app = app_of(request, instance_id)
