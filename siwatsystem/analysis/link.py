@@ -171,6 +171,7 @@ class Link:
             raise HandshakeRefused(f"the server refuses this app ({message.error_code}): {reason}")
         self._known = True
         self._queue = deque(self._facts)
+        self._sent = 0  # on this connection: what went out on another one may be lost
         self._socket = socket
         log.info("connected to %s", self._url)
 

@@ -147,3 +147,27 @@ async def test_junk_of_a_server_changes_nothing(server):
         server.send("start_analysis", stream_id="x")
         server.send("query_analysis_status", request_id="q")
         assert (await waited(server, "analysis_status"))["request_id"] == "q"
+
+
+async def test_what_is_told_again_counts_as_arrived_only_once_it_has(server, monkeypatch):
+    monkeypatch.setattr(module, "CONFIRM_SEC", 1000.0)
+    async with linked(server) as link:
+        await waited(server, "app_ready")
+        for number in range(30):
+            link.tell_soon(done(number), is_fact=True)
+        while len(numbers(server)) < 30:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(module, "CONFIRM_SEC", 0.01)
+        monkeypatch.setattr(module, "BURST", 1)
+        monkeypatch.setattr(module, "RATE", 20.0)
+        server.stop(1001)
+        server.said.clear()
+        server.start()
+        await waited(server, "file_done")
+        await asyncio.sleep(0.2)
+        server.stop(1001)
+        server.start()
+        deadline = time.monotonic() + 60
+        while set(numbers(server)) != set(range(30)):
+            await asyncio.sleep(0.05)
+            assert time.monotonic() < deadline, numbers(server)
