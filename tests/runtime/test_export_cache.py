@@ -190,9 +190,7 @@ print([name for name in ("torch", "ultralytics") if name in sys.modules], connec
     assert list(home.rglob("*")) == []
 
 
-@pytest.mark.parametrize(
-    "damage", ["metadata cut", "metadata garbage", "empty folder", "a file", "no bin"]
-)
+@pytest.mark.parametrize("damage", ["metadata cut", "metadata garbage", "empty folder", "a file", "no bin"])
 def test_remains_of_an_export_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str):
     """The exporter is stood in for; what lies there is what this version, or a power cut, leaves."""
     made: list[Path] = []
