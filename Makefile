@@ -7,7 +7,7 @@ REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system system-tests demo demo-check test test-fast check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system system-tests demo demo-check test test-fast test-long check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -32,10 +32,14 @@ demo-check: setup system
 	$(BIN)/python -m demo --check
 
 test: setup system-tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
 
 test-fast: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not long"
+
+# What takes minutes by itself.
+test-long: setup system-tests
+	$(BIN)/python -m pytest -m long
 
 check: setup
 	$(BIN)/ruff check .

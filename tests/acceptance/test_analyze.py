@@ -24,7 +24,7 @@ from tests.analysis.scripted_server import (
 from tests.cameras import ROOT, film
 from tests.servers import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 CLIP = CLIPS / "dusk-visit.mp4"
 

@@ -16,7 +16,7 @@ from tests.analysis.scripted_server import config_in, environment, lines_of
 from tests.cameras import ROOT, film
 from tests.servers import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 FILES = 4
 

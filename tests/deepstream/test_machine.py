@@ -354,7 +354,7 @@ ControlMachine.TestCase.settings = settings(max_examples=60, stateful_step_count
 TestControl = ControlMachine.TestCase
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_at_length() -> None:
     run_state_machine_as_test(

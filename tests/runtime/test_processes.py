@@ -16,7 +16,7 @@ from tests.nets import ROOT, Nets
 from tests.runtime import hostile
 from tests.runtime.test_export_cache import SETTINGS, exports, gone
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 class Loading:

@@ -76,7 +76,7 @@ def analyse(running: WorkerProcess, camera: str, model: str, *, seen: bool) -> N
 
 
 @needs_watching
-@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("backend", ["openvino", pytest.param("torch", marks=pytest.mark.long)])
 def test_a_worker_that_analyses_reaches_nobody_else(
     backend: str, tmp_path: Path, station: Station, archives: Shelf, monkeypatch: pytest.MonkeyPatch
 ):
