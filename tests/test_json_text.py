@@ -1,6 +1,5 @@
 import pytest
 
-from siwatsystem import json_text, messages
 from siwatsystem.errors import InvalidJson, TooDeep
 from siwatsystem.json_text import MAX_BRACKETS, loads
 
@@ -30,7 +29,3 @@ def test_depth_is_counted_to_the_level():
 def test_too_many_brackets_are_refused_before_they_are_read():
     with pytest.raises(TooDeep, match=str(MAX_BRACKETS)):
         loads("[" * (MAX_BRACKETS + 1))
-
-
-def test_the_worker_s_messages_have_the_same_bound():
-    assert messages.MAX_BRACKETS == json_text.MAX_BRACKETS

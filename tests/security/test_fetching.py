@@ -222,7 +222,7 @@ def test_a_password_stays_with_its_server(elsewhere: str, tmp_path: Path):
 def test_a_name_that_nobody_resolves_does_not_hold_up_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_, **__: time.sleep(8))
+    monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_, **__: time.sleep(8) or [])
     began = time.monotonic()
     with pytest.raises(ModelDownloadFailed, match=r"not resolved within 0\.5 s"):
         Download("http://slow.test/a", tmp_path / "a", ModelSettings(connect_timeout_sec=0.5)).run()
