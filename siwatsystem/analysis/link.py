@@ -125,7 +125,7 @@ class Link:
                 return
             failures += 1
             cap = min(MAX_RETRY_SEC, FIRST_RETRY_SEC * 2 ** min(failures - 1, 10))
-            await asyncio.sleep(random.uniform(cap / 4, cap))
+            await asyncio.sleep(random.uniform(cap / 4, cap))  # nosec B311 # jitter
 
     async def finish(self, last: AppMessage, seconds: float) -> None:
         """Say a last thing where somebody listens, and close."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 APP_ID = "APP_ID"
 APP_RUN = "APP_RUN"
 """Which launch of which server a process belongs to; children inherit it, so none is lost."""
-APP_TOKEN = "APP_TOKEN"  # noqa: S105 # the name
+APP_TOKEN = "APP_TOKEN"  # noqa: S105 # nosec B105 # the name
 APP_SERVER = "APP_SERVER"
 
 _PASSED = frozenset(
