@@ -33,6 +33,8 @@ class Actions:
     def __init__(self, open_outbox: Callable[[], DeliveringOutbox] | None = None) -> None:
         self._open = open_outbox
         self._outbox: DeliveringOutbox | None = None
+        self._failed_before = 0
+        """Actions that had been given up before, and are kept in the outbox."""
         self._lock = threading.Lock()
         self._jobs: defaultdict[int, list[Job]] = defaultdict(list)
         self._sent: deque[str] = deque(maxlen=_WAITED_FOR)
@@ -41,8 +43,15 @@ class Actions:
         """Make a server known; the outbox is opened for the first one, an archive without needs none."""
         if self._open is None:
             return target.key
-        self._outbox = self._outbox or self._open()
+        if self._outbox is None:
+            self._outbox = self._open()
+            self._failed_before = self._outbox.status()["failed"]
         return self._outbox.register(target)
+
+    def release(self, key: str) -> None:
+        """Nothing is submitted for that server any more."""
+        if self._outbox is not None:
+            self._outbox.release(key)
 
     def submit(self, event: OutboxEvent) -> None:
         with self._lock:
@@ -71,6 +80,9 @@ class Actions:
         left = [str(line) for line in status["degraded"]]
         if late or status["depth"]:
             left.append(f"{status['depth']} actions wait on disk and are done when a server takes them")
+        if (given_up := status["failed"] - self._failed_before) > 0:
+            were = "1 action was" if given_up == 1 else f"{given_up} actions were"
+            left.append(f"{were} given up: siwat outbox list --failed")
         return left
 
 
@@ -82,6 +94,12 @@ def describe(job: Job) -> str:
             return f"save image {payload['key']}{_expiry(job)}"
         case "redis_publish":
             return f"publish to {payload['channel']}: {payload['message']}"
+        case "mqtt_publish":
+            return f"publish over MQTT to {payload['topic']}: {payload['message']}"
+        case "kafka_publish":
+            return f"publish to the Kafka topic {payload['topic']}: {payload['message']}"
+        case "webhook":
+            return f"post to {payload['to']}: {payload['message']}"
         case "postgresql_initial_record":
             return f"record session {payload['session_id']}, captured {payload['captured_timestamp']}"
         case "postgresql_update_combined":

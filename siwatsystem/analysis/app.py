@@ -23,7 +23,7 @@ from siwatsystem.analysis.archives import Archives
 from siwatsystem.analysis.desk import Desk, Fact, said, timestamp
 from siwatsystem.analysis.doing import actions_of
 from siwatsystem.analysis.link import HandshakeRefused, Link
-from siwatsystem.analysis.slot import Slot, Work
+from siwatsystem.analysis.slot import Slot, Work, live_refusal
 from siwatsystem.config import Settings
 from siwatsystem.deepstream.fields import RequestId
 from siwatsystem.deepstream.messages import AppMessage, ServerMessage
@@ -73,18 +73,17 @@ class App:
         self._identity = identity
         self._config = config
         self._settings = settings
-        self._desk = Desk(identity.streams, self._tell)
+        self._desk = Desk(identity.streams, self._tell, lambda asked: live_refusal(asked, config, settings))
         self._slots: list[Slot] = []
         self._meter = AppMeter(identity.gpus)
         self._answers: OrderedDict[RequestId, list[AppMessage]] = OrderedDict()
         self._started_at = timestamp()
         self._asked_by: RequestId | None = None
         self._held = ExitStack()
-        self._threads: list[threading.Thread] = []
-        """That may be in the midst of something when the app has ended."""
 
     async def run(self) -> int:
-        """Until the server or a signal ends it; the exit status."""
+        """Until the server or a signal ends it; the exit status. Threads may be in the midst of something
+        then, which needs no end but that of the process."""
         loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,18 +108,16 @@ class App:
     async def _until_the_end(
         self, loading: "asyncio.Future[Work]", ending: "asyncio.Task[bool]", talking: "asyncio.Task[None]"
     ) -> int:
-        status, why = OK, ""
+        status = OK
         await asyncio.wait({loading, ending, talking}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done() and not ending.done() and not talking.done():
             if loading.exception() is not None:
-                status = self._not_loaded(loading)
-                why = f"the pipeline cannot be used: {loading.exception()}"
-            else:
-                self._begin(loading.result())
-                await asyncio.wait({ending, talking}, return_when=asyncio.FIRST_COMPLETED)
+                return self._not_loaded(loading)  # without a farewell: that would look like a good end
+            self._begin(loading.result())
+            await asyncio.wait({ending, talking}, return_when=asyncio.FIRST_COMPLETED)
         if talking.done():
             status = self._refused(talking)
-        await self._end(why)
+        await self._end()
         return status
 
     def _begin(self, work: Work) -> None:
@@ -129,27 +126,19 @@ class App:
             slot.start()
         log.info("%d slots are ready", len(self._slots))
 
-    async def _end(self, why: str) -> None:
+    async def _end(self) -> None:
         """Leave what is under way, say so, give everything back: all of it bounded."""
         count = self._desk.stop()
         left = await asyncio.to_thread(self._wait_for_slots)
-        message = why or f"{count} cameras were ended"
+        message = f"{count} cameras were ended"
         last = said(AppTerminated, request_id=self._asked_by, status="ok", message=message)
         await self._link.finish(last, FAREWELL_SEC)
         if left:
             closing_all = self._in_thread("close", self._held.close)
             await asyncio.to_thread(closing_all.join, SETTLE_SEC + FAREWELL_SEC)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way: an interpreter must not end while a runtime computes."""
-        return not any(thread.is_alive() for thread in self._threads) and all(
-            slot.join(0.0) for slot in self._slots
-        )
-
     def _in_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=work, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
         return thread
 
@@ -189,7 +178,7 @@ class App:
             actions = held.enter_context(actions_of(self._settings, do=config.actions == "do"))
             held.callback(actions.settle, SETTLE_SEC)
             pipeline = held.enter_context(archives.opened(config.archive, actions, config.classes))
-            work = Work(pipeline, _digest(pipeline, config), actions, config)
+            work = Work(pipeline, _digest(pipeline, config), actions, config, self._settings)
             self._held = held.pop_all()
             return work
 
@@ -268,7 +257,7 @@ class App:
         """How far the slots are, now and then, to whoever listens."""
         while True:
             await asyncio.sleep(PROGRESS_SEC)
-            if self._link.connected:
+            if self._link.idle:  # behind what waits it would be old when it is read
                 for told in self._desk.progress():
                     self._link.tell(told)
 

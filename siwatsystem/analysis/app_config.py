@@ -12,6 +12,8 @@ from siwatsystem.errors import InvalidSetting
 from siwatsystem.sections import PrecisionSetting, Section
 
 MAX_BYTES = 1024 * 1024
+MAX_MISTAKES = 10
+"""That are told at once."""
 
 Slots = Annotated[int, Field(ge=1, le=256)]
 
@@ -41,6 +43,10 @@ class AppConfig(Section):
     """Whether the archive's actions (images, messages, records) are done."""
     display: Annotated[str, Field(min_length=1, max_length=128)] = "unknown"
     """Display identifier for the actions."""
+    live_minutes: Annotated[float, Field(gt=0, le=1440, allow_inf_nan=False)] = 10.0
+    """Length of the files into which a live camera's lines go, one after the other."""
+    live_files: Annotated[int, Field(ge=1)] = 144
+    """How many of them are kept per camera; the oldest is removed."""
     input_folders: tuple[Path, ...] = ()
     """Folders below which files may be read; empty: wherever this user may."""
     output_folders: tuple[Path, ...] = ()
@@ -67,7 +73,7 @@ def read_config(path: Path) -> tuple[AppConfig, list[str]]:
             case ".json":
                 values = json.loads(text)
             case _:
-                values, warnings = read_ini(text)
+                values, warnings = read_ini(text, lambda name: _other(path.parent / name))
     except (ValueError, RecursionError) as error:
         raise InvalidSetting(f"{path}: {error}") from None
     try:
@@ -80,8 +86,14 @@ def read_config(path: Path) -> tuple[AppConfig, list[str]]:
 def _told(error: ValidationError) -> str:
     """Each key that is wrong, and how."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    parts = [f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in found]
+    parts = [f"{'.'.join(map(_shown, one['loc'])) or 'config'}: {one['msg']}" for one in found[:MAX_MISTAKES]]
     return "; ".join(part.replace("Extra inputs are not permitted", "there is no such key") for part in parts)
+
+
+def _shown(key: object) -> str:
+    """A key as it can stand in a line, whatever its author wrote."""
+    text = str(key)[:100]
+    return text if text.isprintable() else ascii(text)
 
 
 def _text(path: Path) -> str:
@@ -95,6 +107,13 @@ def _text(path: Path) -> str:
         raise InvalidSetting(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InvalidSetting(f"{path}: is not text") from None
+
+
+def _other(path: Path) -> str | None:
+    try:
+        return _text(path)
+    except InvalidSetting:
+        return None
 
 
 def _from(folder: Path, config: AppConfig) -> AppConfig:

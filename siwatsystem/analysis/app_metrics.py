@@ -1,6 +1,7 @@
 """What an analysis app uses: its own CPU and memory, the GPUs it was given."""
 
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,8 @@ def _gpu(nvml: Any, number: int) -> GpuUse:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuUse(
         gpu=number,
+        uuid=nvml.nvmlDeviceGetUUID(handle),
+        host=socket.gethostname(),
         gpu_percent=float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         vram_mb=round(int(memory.used) / 2**20, 1),
         vram_total_mb=round(int(memory.total) / 2**20, 1),

@@ -21,8 +21,10 @@ _LOOK_SEC = 0.1
 class Camera:
     """The camera at `url` (or a webcam's index). What comes while a frame is analysed is left out.
 
-    `stopped` is asked between frames. Iterating raises StreamError when the camera gives no first
-    frame; when it goes away later and does not come back, the iteration ends and `damage` says why.
+    `stopped` is asked between frames, and several times a second while none comes. Iterating raises
+    StreamError when the camera gives no first frame; when it goes away later and does not come back, the
+    iteration ends and `damage` says why. A `lasting` one is waited for as long as it takes, whatever it fails
+    with, and `on_trouble` is told, by another thread, what is wrong, and None once frames arrive.
     """
 
     def __init__(
@@ -33,9 +35,14 @@ class Camera:
         fps: float | None = None,
         every: int | None = None,
         snapshot_ms: int | None = None,
+        *,
+        lasting: bool = False,
+        on_trouble: Callable[[str | None], None] | None = None,
     ) -> None:
         self._spec = SourceSpec(url, snapshot_ms)
-        self._settings = settings
+        self._settings = settings.model_copy(update={"max_retries": -1}) if lasting else settings
+        self._lasting = lasting
+        self._on_trouble = on_trouble
         self._stopped = stopped
         self._thinning = Thinning(fps, every)
         self.name = f"webcam-{url}" if url.isdecimal() else _name(self._spec.redacted)
@@ -63,7 +70,7 @@ class Camera:
         while not self._stopped() and not self._over(first):
             frame = source.wait_newer(sequence, _LOOK_SEC)
             if frame is None:
-                if self._gone(source, first is None, time.monotonic() - seen_at):
+                if not self._lasting and self._gone(source, first is None, time.monotonic() - seen_at):
                     return
                 continue
             sequence, seen_at = frame.sequence, time.monotonic()
@@ -75,7 +82,9 @@ class Camera:
             count += 1
 
     def _changed(self, source: Source) -> None:
-        if source.frames and source.error is not None:
+        if self._on_trouble is not None:
+            self._on_trouble(None if source.error is None else source.error.message)
+        elif source.frames and source.error is not None:
             log.warning("%s: %s, trying again", self.name, source.error.message)
 
     def _over(self, first: float | None) -> bool:

@@ -9,10 +9,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
-from siwatsystem.deepstream.fields import OfCamera, Said
+from siwatsystem.deepstream.fields import OfCamera, Wire
 from siwatsystem.deepstream.to_app import (
     InterruptAnalysis,
     PushedFile,
@@ -34,16 +34,21 @@ from siwatsystem.deepstream.to_server import (
     PushAck,
     StreamStatus,
 )
+from siwatsystem.wire_time import wire_time
 
 MAX_FILES = 100_000
 """Files that wait at most, in all slots."""
 MAX_CAMERAS = 1_000
 """Cameras that wait at most, in one slot."""
 
+MAX_NAMES = 100_000
+"""Letters of the names of files that wait, in one answer; beyond that only their ids are told: a server does
+not read a message of any size."""
+
 MAX_REASON = 2_000
 """Letters of what is said to be wrong."""
 
-Model = TypeVar("Model", bound=Said)
+Model = TypeVar("Model", bound=Wire)
 
 Fact = ProcessingStarted | FileDone | AnalysisComplete | AnalysisInterrupted
 """What happened by itself, or later than it was asked for."""
@@ -61,24 +66,40 @@ class Camera:
     """The end mark has come."""
     current: PushedFile | None = None
     frame: int = 0
-    """Of the current file: the number of the next frame."""
+    """Of the current file: the number of the next frame. Of a live camera: frames analysed."""
     total: int | None = None
     done: dict[int, FileDone] = field(default_factory=dict[int, FileDone])
+    written: dict[Path, int] = field(default_factory=dict[Path, int])
+    """Which file's lines are where."""
     interrupt: InterruptAnalysis | None = None
     """What ended it before its time."""
+    trouble: str | None = None
+    """Why nothing comes of it just now."""
 
     @property
     def id(self) -> int:
         return self.start.camera_id
 
+    @property
+    def is_live(self) -> bool:
+        """It has no files, and goes on until it is ended."""
+        return self.start.camera_type == "videostream"
+
 
 class Desk:
-    """`tell` is called with what happened, in its order; it must not block."""
+    """`tell` is called with what happened, in its order; it must not block. `refuses` says what is wrong with
+    a camera that cannot be analysed here."""
 
-    def __init__(self, slots: int, tell: Callable[[Fact], None]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        tell: Callable[[Fact], None],
+        refuses: Callable[[StartAnalysis], str | None] = lambda _: None,
+    ) -> None:
         self._changed = threading.Condition()
         self._slots: list[deque[Camera]] = [deque() for _ in range(slots)]
         self._tell = tell
+        self._refuses = refuses
         self._waiting = 0
         self.stopped = False
 
@@ -88,8 +109,8 @@ class Desk:
         def answer(status: str, reason: str | None = None) -> AnalysisStarted:
             return _of(asked, AnalysisStarted, status=status, error_reason=reason)
 
-        if asked.camera_type == "videostream":
-            return answer("error", "live streams are a worker's; this app analyses files")
+        if (refused := self._refuses(asked)) is not None:
+            return answer("error", refused)
         with self._changed:
             slot = self._slot(asked.stream_id)
             if slot is None:
@@ -142,7 +163,9 @@ class Desk:
         with self._changed:
             now = timestamp()
             if asked.stream_id is None:
-                streams = [self._stream(number) for number in range(len(self._slots))]
+                waiting = (file for slot in self._slots for camera in slot for file in camera.files)
+                named = sum(len(file.file_name) for file in waiting) <= MAX_NAMES
+                streams = [self._stream(number, named=named) for number in range(len(self._slots))]
                 return said(AnalysisStatus, request_id=asked.request_id, timestamp=now, streams=streams)
             if self._slot(asked.stream_id) is None:
                 unknown = StreamStatus(stream_id=asked.stream_id, status="error")
@@ -165,10 +188,10 @@ class Desk:
                     AnalysisStatus,
                     timestamp=now,
                     stream_id=number,
-                    camera=_camera(slot[0], "running", brief=True),
+                    camera=_camera(slot[0], _state(slot[0]), brief=True),
                 )
                 for number, slot in enumerate(self._slots)
-                if slot and slot[0].current is not None
+                if slot and (slot[0].current is not None or slot[0].is_live)
             ]
 
     # --- slots' threads ---------------------------------------------------------------------------
@@ -192,11 +215,21 @@ class Desk:
             return camera.current
 
     def is_ended(self, camera: Camera) -> bool:
-        """Asked after each frame: whether the rest of the file is not wanted any more."""
-        return self.stopped or camera.interrupt is not None
+        """Asked after each frame: whether the rest of a file, or of a live camera, is not wanted any more."""
+        return self._ends(camera) or (camera.is_live and camera.closed)
+
+    def at_live(self, camera: Camera, frames: int) -> None:
+        """So many frames of a live camera were analysed."""
+        with self._changed:
+            camera.frame = frames
+
+    def in_trouble(self, camera: Camera, reason: str | None) -> None:
+        """Why nothing comes of it just now; None: it goes on."""
+        with self._changed:
+            camera.trouble = None if reason is None else reason[:MAX_REASON]
 
     def at_frame(self, camera: Camera, number: int, total: int | None, *, first: bool) -> None:
-        """A frame was analysed; `number` is the next one's."""
+        """A frame was analysed, or decoded and left out; `number` is the next one's."""
         with self._changed:
             camera.frame, camera.total = number, total
             file = camera.current
@@ -224,10 +257,13 @@ class Desk:
             camera.done[file.file_id] = done
             self._tell(done)
 
-    def camera_done(self, camera: Camera) -> None:
-        """It has ended, by its end mark or interrupted. Where the app ends nothing is told."""
+    def camera_done(self, camera: Camera, failed: str | None = None) -> None:
+        """It has ended: by its end mark, interrupted, or `failed` says what the app stumbled over. Where the
+        app ends nothing is told."""
         with self._changed:
             camera.current = None
+            self._waiting -= len(camera.files)
+            camera.files.clear()
             if camera.interrupt is None and self.stopped:
                 return
             self._slots[camera.start.stream_id].remove(camera)
@@ -235,8 +271,12 @@ class Desk:
             if asked is not None:
                 self._tell(_of(asked if asked.request_id is not None else camera.start, AnalysisInterrupted))
                 return
-            failed = sum(one.error is not None for one in camera.done.values())
-            message = f"{failed} of {len(camera.done)} files could not be analysed" if failed else ""
+            if failed is not None:
+                told = {"status": "error", "error_reason": failed[:MAX_REASON]}
+                self._tell(_of(camera.start, AnalysisInterrupted, **told))
+                return
+            bad = sum(one.error is not None for one in camera.done.values())
+            message = f"{bad} of {len(camera.done)} files could not be analysed" if bad else ""
             count = len(camera.done)
             self._tell(
                 _of(camera.start, AnalysisComplete, status="done", processed_count=count, message=message)
@@ -264,6 +304,8 @@ class Desk:
             return "there is no such camera in this slot"
         if self.stopped:
             return "the app is ending"
+        if camera.is_live and any(isinstance(entry, PushedFile) for entry in asked.files):
+            return "a live camera has no files"
         if self._waiting + len(asked.files) > MAX_FILES:
             return f"{MAX_FILES} files wait in this app at most"
         return None
@@ -271,18 +313,20 @@ class Desk:
     def _ends(self, camera: Camera) -> bool:
         return self.stopped or camera.interrupt is not None
 
-    def _stream(self, number: int) -> StreamStatus:
+    def _stream(self, number: int, *, named: bool = True) -> StreamStatus:
+        slot = self._slots[number]
         cameras = [
-            _camera(camera, "queued" if place else "running")
-            for place, camera in enumerate(self._slots[number])
+            _camera(camera, "queued" if place else _state(camera), named=named)
+            for place, camera in enumerate(slot)
+            # One that ends and was begun anew is, for whoever asks, the new one.
+            if camera.interrupt is None or self._newest(number, camera.id) is None
         ]
         return StreamStatus(stream_id=number, status="running" if cameras else "idle", cameras=cameras)
 
 
 def timestamp() -> str:
     """Now, UTC with milliseconds."""
-    now = datetime.fromtimestamp(time.time(), UTC)
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return wire_time(time.time())
 
 
 def said(model: type[Model], **values: object) -> Model:
@@ -296,7 +340,12 @@ def _of(asked: OfCamera, model: type[Model], **values: object) -> Model:
     return said(model, **head, **values)
 
 
-def _camera(camera: Camera, status: str, *, brief: bool = False) -> CameraStatus:
+def _state(camera: Camera) -> str:
+    """Of a slot's first camera. A live one runs once it has given a frame: that it was begun says nothing."""
+    return "queued" if camera.is_live and not camera.frame else "running"
+
+
+def _camera(camera: Camera, status: str, *, brief: bool = False, named: bool = True) -> CameraStatus:
     processing: list[FileProcessing] = []
     if (at := camera.current) is not None:
         percent = 100.0 * camera.frame / camera.total if camera.total else 0.0
@@ -314,6 +363,6 @@ def _camera(camera: Camera, status: str, *, brief: bool = False) -> CameraStatus
         processing=processing,
         completed_count=len(camera.done),
         queued_count=len(camera.files),
-        queued=[FileQueued(file_id=one.file_id, file_name=one.file_name) for one in queued],
+        queued=[FileQueued(file_id=one.file_id, file_name=one.file_name if named else "") for one in queued],
     )
-    return CameraStatus.model_validate({"camera_id": camera.id, "status": status, "files": files})
+    return said(CameraStatus, camera_id=camera.id, status=status, files=files, reason=camera.trouble)

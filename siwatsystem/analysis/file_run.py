@@ -54,6 +54,10 @@ Look = Callable[[int, int | None], bool]
 go on."""
 
 
+def _always(number: int, total: int | None) -> bool:
+    return True
+
+
 class FileRun:
     """`state`: where tracking goes on from the file before; None begins anew. `pipeline_id` tells pipelines
     apart of which lines cannot be put together."""
@@ -75,11 +79,20 @@ class FileRun:
         self._state = state
         self._tally = Tally()
 
-    def over(self, wanted: Wanted, look: Look, *, keep: Callable[[], bool], after: float = 0.0) -> Outcome:
-        """Analyse the file. Times of its frames lie after `after`. Left before its end (`look`), what was
-        written stays for another attempt if `keep` says so. Raises nothing: what fails is in the outcome."""
+    def over(
+        self,
+        wanted: Wanted,
+        look: Look,
+        *,
+        keep: Callable[[], bool],
+        after: float = 0.0,
+        passing: Look = _always,
+    ) -> Outcome:
+        """Analyse the file. Times of its frames lie after `after`. Left before its end (`look`, or `passing`,
+        which sees the frames that are decoded only, in another thread), what was written stays for another
+        attempt if `keep` says so. Raises nothing: what fails is in the outcome."""
         try:
-            return self._over(wanted, look, keep, after)
+            return self._over(wanted, look, passing, keep, after)
         except StreamError as error:
             return Outcome(error=error.message)
         except BlockingIOError:
@@ -91,11 +104,15 @@ class FileRun:
             log.exception("%s failed", wanted.source)
             return Outcome(error=f"{type(error).__name__}: {error}")
 
-    def _over(self, wanted: Wanted, look: Look, keep: Callable[[], bool], after: float) -> Outcome:
+    def _over(
+        self, wanted: Wanted, look: Look, passing: Look, keep: Callable[[], bool], after: float
+    ) -> Outcome:
         of = resuming.identity(wanted.source, self._pipeline_id, self._sampling(wanted))
         begun = resuming.begun(wanted.lines, of) if wanted.resume else None
         material = Recording(wanted.source, wanted.fps, wanted.every, 0 if begun is None else begun.frame)
         material.began_at = max(material.began_at, after)
+        total = None if material.info is None else material.info.frames
+        material.passing = lambda index: passing(index + 1, total)
         kept = 0
         if begun is not None:
             kept, material.began_at = begun.kept, max(begun.began_at, after)
@@ -104,7 +121,7 @@ class FileRun:
         outputs = Outputs(folder, name, material, wanted.video, kept)
         try:
             resuming.note(wanted.lines, of, material.began_at)
-            finished = self._frames(material, outputs, look)
+            finished = self._frames(material, outputs, lambda number: look(number, total))
         except BaseException:
             self._leave(wanted, outputs, keep=False)
             raise
@@ -126,17 +143,15 @@ class FileRun:
     def _sampling(self, wanted: Wanted) -> Mapping[str, Any]:
         return {"fps": wanted.fps, "every": wanted.every}
 
-    def _frames(self, material: Recording, outputs: Outputs, look: Look) -> bool:
+    def _frames(self, material: Recording, outputs: Outputs, look: Callable[[int], bool]) -> bool:
         """Whether it came to its end."""
-        info = material.info
-        total = None if info is None else info.frames
         self._actions.taken()  # of what was left before its end
         with closing(analyse(material, self._pipeline, self._actions, self._context, self._state)) as frames:
             for analysed in frames:
                 self._one(analysed, outputs)
-                if not look(analysed.frame.index + 1, total):
+                if not look(analysed.frame.index + 1):
                     return False
-        return True
+        return not material.was_left
 
     def _one(self, analysed: Analysed, outputs: Outputs) -> None:
         self.last_at = analysed.captured_at

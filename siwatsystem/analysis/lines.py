@@ -3,13 +3,13 @@
 import json
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from siwatsystem.analysis.analysis import Analysed
 from siwatsystem.analysis.locks import locked
 from siwatsystem.pipeline.events import Event
+from siwatsystem.wire_time import wire_time
 
 
 def line(analysed: Analysed) -> dict[str, Any]:
@@ -17,11 +17,10 @@ def line(analysed: Analysed) -> dict[str, Any]:
 
     `at`: seconds from the start; `bbox` in pixels of the frame; `actions` by kind, in their order.
     """
-    moment = datetime.fromtimestamp(analysed.captured_at, UTC)
     found: dict[str, Any] = {
         "frame": analysed.frame.index,
         "at": round(analysed.frame.at, 4),
-        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": wire_time(analysed.captured_at),
         "events": [_event(event) for event in analysed.events],
     }
     if analysed.jobs:
@@ -51,6 +50,11 @@ class Lines:
         self._file = locked(self._partial, os.O_WRONLY)
         os.ftruncate(self._file, kept)
         self._written = os.lseek(self._file, kept, os.SEEK_SET)
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole lines."""
+        return self._written
 
     def add(self, analysed: Analysed) -> None:
         if self.damage is not None:

@@ -19,6 +19,7 @@ from siwatsystem.deepstream.messages import MAX_BYTES, AppMessage, ServerMessage
 from siwatsystem.deepstream.to_app import ExecuteAck
 from siwatsystem.deepstream.to_server import AppReady
 from siwatsystem.errors import SiwatError
+from siwatsystem.session import BYTES_PER_TOKEN
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,21 @@ _REFUSALS = frozenset({401, 403, 404})
 
 class HandshakeRefused(SiwatError):
     """The server does not know this app."""
+
+
+class Pace:
+    """Lets `burst` through at once and `rate` a second for long; what was not used is not saved up beyond
+    that."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._saved_sec = burst / rate
+        self._due = float("-inf")
+
+    def wait(self, now: float, count: int = 1) -> float:
+        """Seconds until `count` more, which are sent then, may go."""
+        self._due = max(self._due, now - self._saved_sec) + count / self._rate
+        return max(0.0, self._due - now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,11 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._socket is not None
+
+    @property
+    def idle(self) -> bool:
+        """Connected, and nothing waits to be sent."""
+        return self._socket is not None and not self._queue
 
     def tell_soon(self, message: AppMessage, *, is_fact: bool) -> None:
         """From any thread, in the order of the calls."""
@@ -190,15 +211,12 @@ class Link:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, socket: ClientConnection) -> None:
-        began, count = time.monotonic(), 0
+        pace = Pace(RATE, BURST)
         while True:
-            early = (count - BURST) / RATE - (time.monotonic() - began)
-            if early > 0:
-                await asyncio.sleep(early)
-            count += 1
             async with self._changed:
                 await self._changed.wait_for(lambda: self._queue)
             item = self._queue[0]
+            await asyncio.sleep(pace.wait(time.monotonic(), 1 + len(item.text) // BYTES_PER_TOKEN))
             await socket.send(item.text)
             if item.fact is not None:
                 self._sent = max(self._sent, item.fact)

@@ -1,7 +1,7 @@
 """What is analysed: something with a name that gives frames, and can say afterwards what it could not."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -44,10 +44,17 @@ class Recording:
     def __init__(
         self, path: Path, fps: float | None = None, every: int | None = None, start: int = 0
     ) -> None:
-        self._clip = Clip(path, fps, every, start)
+        self._clip = Clip(path, fps, every, start, self._passed)
         self._end: float | None = None
         self._reached = 0.0
         self._is_over = False
+        self._is_awaited = False
+        """Whether nothing that was read ahead is left: the next frame's taker waits."""
+        self.passing: Callable[[int], bool] | None = None
+        """Given the number of each frame that is left out while the next one is waited for, in the reading
+        thread; says whether to go on. To be set before it is iterated."""
+        self.was_left = False
+        """It ended because `passing` said so."""
         self.name = path.stem
         self.info: ClipInfo | None = self._clip.info
         self.limit_sec: float | None = None
@@ -63,13 +70,24 @@ class Recording:
         return self._end
 
     def __iter__(self) -> Iterator[ClipFrame]:
+        self._is_awaited = True
         with closing(ahead(self._clip)) as frames:
             for frame in frames:
+                self._is_awaited = False
                 if self.limit_sec is not None and frame.at >= self.limit_sec:
                     self._end = self._reached = self.limit_sec
                     return
                 self._reached = frame.at
                 yield frame
+                self._is_awaited = True
+        if self.was_left:
+            return
         self._is_over = True
         if self.damage is None:
             self._end = self._clip.info.seconds
+
+    def _passed(self, index: int) -> bool:
+        # Else it would be ahead of what is analysed, and hide that nothing comes of that.
+        if self._is_awaited and self.passing is not None and not self.passing(index):
+            self.was_left = True
+        return not self.was_left

@@ -53,7 +53,7 @@ def begun(lines: Path, of: Mapping[str, Any]) -> Begun | None:
         said: Any = json.loads(_note(lines).read_text(encoding="utf-8"))
         if said["version"] != _VERSION or said["of"] != of:
             return None
-        return _counted(unfinished(lines), float(said["began_at"]))
+        return counted(unfinished(lines), float(said["began_at"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -68,7 +68,7 @@ def _note(lines: Path) -> Path:
     return lines.with_name(f".{lines.name}.resume")
 
 
-def _counted(path: Path, began_at: float) -> Begun | None:
+def counted(path: Path, began_at: float) -> Begun | None:
     """Up to the first line that is not whole: a machine that lost its power may leave anything there."""
     kept = frames = detections = 0
     last = -1

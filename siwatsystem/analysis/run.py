@@ -99,14 +99,16 @@ class Run:
             self.problems.append(f"{material.name}: {material.damage}")
         self.tally.end(material.end)
 
-    def finish(self, sources: Sequence[str], name: str, wall_sec: float) -> dict[str, object]:
+    def finish(
+        self, sources: Sequence[str], name: str, wall_sec: float, cpu_sec: float | None = None
+    ) -> dict[str, object]:
         """Write summary and plots, as `name`; returns the summary. What cannot be written is a problem."""
         self._tell_failures()
         folder = self._plan.output
         if folder is not None:
             # First, so that the summary tells what became of them.
             self._plot(folder, name)
-        found = summary.summary(self.tally, sources, wall_sec, self.problems)
+        found = summary.summary(self.tally, sources, wall_sec, self.problems, cpu_sec)
         if folder is not None:
             path = folder / f"{name}.summary.json"
             try:

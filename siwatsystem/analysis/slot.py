@@ -11,10 +11,15 @@ from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.app_config import AppConfig
 from siwatsystem.analysis.desk import Camera, Desk
 from siwatsystem.analysis.file_run import FileRun, Outcome, Wanted
-from siwatsystem.deepstream.to_app import PushedFile
+from siwatsystem.analysis.leftovers import sweep
+from siwatsystem.analysis.live_run import LiveRun, LiveWanted
+from siwatsystem.config import Settings
+from siwatsystem.deepstream.to_app import PushedFile, StartAnalysis
+from siwatsystem.errors import StreamError
 from siwatsystem.pipeline.events import EventContext
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.state import PipelineState
+from siwatsystem.streams.address import parse_address
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,8 @@ class Work:
     pipeline_id: str
     actions: Actions
     config: AppConfig
+    settings: Settings
+    """For live cameras."""
 
 
 class Speed:
@@ -55,6 +62,8 @@ class Slot:
         self._number = number
         self._desk = desk
         self._work = work
+        self._swept: set[Path] = set()
+        """Folders of the camera's results, looked through for what attempts have left."""
         self._thread = threading.Thread(target=self._run, name=f"slot-{number}", daemon=True)
 
     def start(self) -> None:
@@ -67,18 +76,24 @@ class Slot:
 
     def _run(self) -> None:
         while (camera := self._desk.next_camera(self._number)) is not None:
+            failed = None
             try:
                 self._camera(camera)
-            except Exception:
+            except Exception as error:
                 # The slot's outermost loop: what one camera stumbles over must not take the next ones along.
                 log.exception("camera %d in slot %d failed", camera.id, self._number)
-            self._desk.camera_done(camera)
+                failed = f"{type(error).__name__}: {error}"
+            self._desk.camera_done(camera, failed)
 
     def _camera(self, camera: Camera) -> None:
         config = self._work.config
         context = EventContext(f"{config.display};{camera.id}", config.display, None)
+        if camera.is_live:
+            self._live(camera, context)
+            return
         state = PipelineState() if config.tracking == "camera" else None
         after = 0.0
+        self._swept.clear()
         try:
             while (file := self._desk.next_file(camera)) is not None:
                 after = self._file(camera, file, context, state, after)
@@ -86,6 +101,33 @@ class Slot:
             if state is not None:
                 self._work.pipeline.finish(state, context)
                 self._work.actions.taken()
+
+    def _live(self, camera: Camera, context: EventContext) -> None:
+        """Until it is interrupted, or the end mark comes."""
+        work, config, start = self._work, self._work.config, camera.start
+
+        def seen(frames: int) -> None:
+            self.speed.count()
+            self._desk.at_live(camera, frames)
+
+        run = LiveRun(
+            work.pipeline,
+            work.actions,
+            work.settings,
+            seen,
+            lambda reason: self._desk.in_trouble(camera, reason),
+            lambda: self._desk.is_ended(camera),
+        )
+        wanted = LiveWanted(
+            start.path,
+            Path(start.output_dir) if start.output_dir else None,
+            f"camera-{camera.id}",
+            config.fps,
+            config.every,
+            60 * config.live_minutes,
+            config.live_files,
+        )
+        run.over(wanted, context)
 
     def _file(
         self,
@@ -107,9 +149,18 @@ class Slot:
             told = True
             return not self._desk.is_ended(camera)
 
+        def passing(number: int, total: int | None) -> bool:
+            # A file that is gone on with late, or looked at seldom, gets on for long without a result.
+            self._desk.at_frame(camera, number, total, first=False)
+            return not self._desk.is_ended(camera)
+
+        def keep() -> bool:
+            return self._keeps(camera)
+
         try:
             wanted = self._wanted(camera, file)
-            outcome = run.over(wanted, look, keep=lambda: self._keeps(camera), after=after)
+            self._sweep(wanted.lines.parent)
+            outcome = run.over(wanted, look, keep=keep, after=after, passing=passing)
         except ValueError as error:
             outcome = Outcome(error=str(error))
         if not outcome.left:
@@ -120,6 +171,11 @@ class Slot:
         # A step later: two frames of one camera never have the same time.
         return max(after, run.last_at + 0.001)
 
+    def _sweep(self, folder: Path) -> None:
+        if folder not in self._swept:
+            self._swept.add(folder)
+            sweep(folder)
+
     def _keeps(self, camera: Camera) -> bool:
         """What was interrupted by a client is not wanted any more, unless files always go on."""
         return self._work.config.resume or camera.interrupt is None
@@ -127,11 +183,30 @@ class Slot:
     def _wanted(self, camera: Camera, file: PushedFile) -> Wanted:
         """Raises ValueError for a place that must not be used."""
         config = self._work.config
-        source, lines = Path(file.file_path), lines_path(file, camera.start.output_dir)
+        source, lines = Path(file.file_path), lines_path(file, camera.start.output_dir).absolute()
         _check(source, config.input_folders, "read")
         _check(lines, config.output_folders, "written")
-        resume = config.resume or bool(file.start_frame)
+        if camera.written.setdefault(lines, file.file_id) != file.file_id:
+            raise ValueError(f"{lines} holds the results of another file of this camera")
+        resume = config.resume or file.start_frame is not None
         return Wanted(source, lines, config.fps, config.every, config.video, resume)
+
+
+def live_refusal(asked: StartAnalysis, config: AppConfig, settings: Settings) -> str | None:
+    """What is wrong with a live camera, before it is opened; None for others."""
+    if asked.camera_type != "videostream":
+        return None
+    try:
+        parse_address(asked.path, settings.streams)
+        if asked.output_dir:
+            _check(Path(asked.output_dir), config.output_folders, "written")
+        elif config.actions == "none":
+            return "output_dir: nothing says where the camera's lines go"
+    except StreamError as error:
+        return error.message
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def lines_path(file: PushedFile, output_dir: str) -> Path:

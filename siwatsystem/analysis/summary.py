@@ -9,14 +9,18 @@ from siwatsystem.analysis.tally import Tally
 
 
 def summary(
-    tally: Tally, sources: Sequence[str], wall_sec: float, problems: Sequence[str] = ()
+    tally: Tally,
+    sources: Sequence[str],
+    wall_sec: float,
+    problems: Sequence[str] = (),
+    cpu_sec: float | None = None,
 ) -> dict[str, Any]:
-    """`{sources, frames, events, seconds, wallSeconds, framesPerSecond, objects, labels, actions, nodes,
-    problems}`.
+    """`{sources, frames, events, seconds, wallSeconds, cpuSeconds, framesPerSecond, objects, labels, actions,
+    nodes, problems}`.
 
-    `seconds` of material took `wallSeconds`. `objects` by class: `distinct` (by track; null where nothing
-    tracks), `boxes` on all frames, `most` at a time. `nodes`: how often each `ran`, was `skipped` or
-    `failed`, milliseconds of a run.
+    `seconds` of material took `wallSeconds`, and `cpuSeconds` of processor time (null: not measured).
+    `objects` by class: `distinct` (by track; null where nothing tracks), `boxes` on all frames, `most` at a
+    time. `nodes`: how often each `ran`, was `skipped` or `failed`, milliseconds of a run.
     """
     return {
         "sources": list(sources),
@@ -24,6 +28,7 @@ def summary(
         "events": tally.events,
         "seconds": round(tally.seconds, 3),
         "wallSeconds": round(wall_sec, 3),
+        "cpuSeconds": None if cpu_sec is None else round(cpu_sec, 3),
         "framesPerSecond": round(tally.frames / wall_sec, 2) if wall_sec > 0 else None,
         "objects": {
             name: {"distinct": tally.objects(name), "boxes": boxes, "most": tally.most[name]}

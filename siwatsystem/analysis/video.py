@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from siwatsystem.analysis.fragments import cut_to_whole
 from siwatsystem.frames import Image
 
+ENCODER = "libx264"
 _BASE = Fraction(1, 90_000)
 _FRAGMENT_US = "1000000"
 
@@ -49,7 +50,13 @@ class Film:
 
     def add(self, image: Image, at: float) -> None:
         """One picture (H×W×3 BGR) from `at` seconds on, which must grow."""
-        stream = self._stream or self._begin(image)
+        if self._trouble is not None:
+            return
+        try:
+            stream = self._stream or self._begin(image)
+        except (OSError, ValueError, av.error.FFmpegError) as error:  # no encoder, or not for such a size
+            self._fail(error)
+            return
         frame = VideoFrame.from_ndarray(_fitted(image, stream.width, stream.height), format="bgr24")
         frame.pts = self._last = max(round(at / _BASE), self._last + 1)
         frame.time_base = _BASE
@@ -85,7 +92,7 @@ class Film:
 
     def _begin(self, image: Image) -> VideoStream:
         height, width = image.shape[:2]
-        stream = self._container.add_stream("libx264", rate=Fraction(self._fps).limit_denominator(1001))
+        stream = self._container.add_stream(ENCODER, rate=Fraction(self._fps).limit_denominator(1001))
         # Colours are stored for two by two pixels.
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         # Without frames that look ahead, packets come in the order of their times.
@@ -118,9 +125,9 @@ class Film:
         except (OSError, av.error.FFmpegError) as error:
             self._fail(error)
 
-    def _fail(self, error: OSError | av.error.FFmpegError) -> None:
+    def _fail(self, error: OSError | ValueError | av.error.FFmpegError) -> None:
         if self._trouble is None:
-            self._trouble = error.strerror or str(error)
+            self._trouble = getattr(error, "strerror", None) or str(error)
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:

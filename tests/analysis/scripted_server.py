@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.cameras import ROOT
+from tests.exports import share_exports
 
 DEMO = ROOT / "demo" / "demo.mpta"
 CLIPS = ROOT / "demo" / "clips"
@@ -139,7 +140,7 @@ def config_in(folder: Path, **values: Any) -> Path:
 def environment(data: Path) -> dict[str, str]:
     # Without an export: that takes longer than all of these tests.
     return os.environ | {
-        "SIWAT_DATA_DIR": str(data),
+        "SIWAT_DATA_DIR": str(share_exports(data)),
         "SIWAT_RUNTIME__BACKEND": "torch",
         "SIWAT_RUNTIME__DEVICE": "cpu",
         "SIWAT_RUNTIME__THREADS": "1",
@@ -149,16 +150,16 @@ def environment(data: Path) -> dict[str, str]:
 
 @contextmanager
 def app(
-    server: ScriptedServer, config: Path, data: Path, streams: int = 1
+    server: ScriptedServer, config: Path, data: Path, streams: int = 1, env: dict[str, str] | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A real app, killed at the end where it still runs."""
+    """A real app, killed at the end where it still runs; `env`: other settings than `environment`."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "siwatsystem", "analyze"),
             *("--server", server.url, "--config", str(config), "--streams", str(streams)),
         ],
         cwd=ROOT,
-        env=environment(data),
+        env=environment(data) if env is None else env,
         stderr=subprocess.PIPE,
         text=True,
     )

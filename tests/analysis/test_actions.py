@@ -1,10 +1,18 @@
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from siwatsystem.actions.base import OutboxEvent
+from siwatsystem.actions import delivery
+from siwatsystem.actions.base import Job, OutboxEvent
+from siwatsystem.actions.jobs import StoredJob
+from siwatsystem.actions.outbox import Outbox
+from siwatsystem.actions.targets import redis_target
 from siwatsystem.analysis import actions
 from siwatsystem.analysis.actions import Actions
+from siwatsystem.config import OutboxSettings
+from siwatsystem.errors import ActionRefused
 
 
 class DeadServer:
@@ -29,7 +37,7 @@ class DeadServer:
         return False
 
     def status(self) -> dict[str, Any]:
-        return {"degraded": [], "depth": len(self.waited)}
+        return {"degraded": [], "depth": len(self.waited), "failed": 0}
 
 
 def test_one_deadline_holds_for_all_events(monkeypatch: pytest.MonkeyPatch):
@@ -42,3 +50,41 @@ def test_one_deadline_holds_for_all_events(monkeypatch: pytest.MonkeyPatch):
     left = kept.settle(30)
     assert server.waited == [30, 10, 0, 0]
     assert left == ["4 actions wait on disk and are done when a server takes them"]
+
+
+def test_what_was_given_up_in_this_run_is_told_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sink:
+        def deliver(self, job: StoredJob) -> None:
+            if job.payload["message"] == "bad":
+                raise ActionRefused("it answers 400 Bad Request", "400")
+
+        def close(self) -> None: ...
+        def cut(self) -> None: ...
+
+    monkeypatch.setattr(delivery, "open_sink", lambda *_, **__: Sink())
+
+    def left_of(*messages: str) -> list[str]:
+        with closing(Outbox(OutboxSettings(), tmp_path / "outbox.sqlite")) as outbox:
+            kept = Actions(lambda: outbox)
+            key = kept.register(redis_target({"host": "127.0.0.1", "port": 2}))
+            for message in messages:
+                kept.submit(OutboxEvent((Job("redis_publish", key, {"channel": "c", "message": message}),)))
+            return kept.settle(30)
+
+    assert left_of("bad", "good")[-1] == "1 action was given up: siwat outbox list --failed"
+    assert left_of("good") == [], "what was given up before is not this run's"
+    assert left_of("bad", "bad", "good")[-1] == "2 actions were given up: siwat outbox list --failed"
+
+
+def test_what_is_said_to_brokers_and_receivers_is_shown() -> None:
+    said = {"message": "m"}
+    jobs = (
+        Job("mqtt_publish", "mqtt:x", {"topic": "cars", "retain": False, **said}),
+        Job("kafka_publish", "kafka:x", {"topic": "cars", "key": "k", **said}),
+        Job("webhook", "webhook:x", {"to": "hooks.example:443", **said}),
+    )
+    assert [actions.describe(job) for job in jobs] == [
+        "publish over MQTT to cars: m",
+        "publish to the Kafka topic cars: m",
+        "post to hooks.example:443: m",
+    ]

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from siwatsystem.analysis.app_config import read_config
+from siwatsystem.analysis.app_config import AppConfig, read_config
 from siwatsystem.errors import InvalidSetting
 
+ROOT = Path(__file__).parent.parent.parent
+DATA = Path(__file__).parent / "data"
 INI = """
 [application]
 enable-perf-measurement=1
@@ -91,8 +93,8 @@ def test_of_a_deepstream_ini_what_means_the_same_is_read_and_the_rest_named_once
     # Every second frame decoded, four of five of these left out; the enabled source stands for three.
     assert (config.every, config.streams) == (10, 3)
     (warning,) = warnings
-    for key in ("[streammux] width", "[streammux] height", "[source0] uri", "[primary-gie] config-file"):
-        assert key in warning
+    for part in ("[streammux] width, height", "[source0] type, uri", "[primary-gie] config-file"):
+        assert part in warning
     assert "interval" not in warning
     assert "batch-size" not in warning
 
@@ -101,3 +103,49 @@ def test_the_batch_counts_where_no_source_does(tmp_path):
     text = "[streammux]\nbatch-size=4\n[siwat]\narchive=a.mpta\nfps=5\n[primary-gie]\ninterval=1"
     config, _ = read_config(written(tmp_path, "app.ini", text))
     assert (config.streams, config.fps, config.every) == (4, 5.0, None)
+
+
+def deepstream_yolo(folder: Path, more: str = "") -> Path:
+    """Files as they come with DeepStream-YOLO, and the section that this app needs."""
+    for name in ("deepstream_app_config.txt", "config_infer_primary_yoloV8.txt"):
+        (folder / name).write_text((DATA / name).read_text())
+    path = folder / "deepstream_app_config.txt"
+    path.write_text(path.read_text() + "\n[siwat]\narchive=cars.mpta\n" + more)
+    return path
+
+
+def test_of_a_deepstream_yolo_application_sources_sampling_and_the_detectors_file_are_read(tmp_path):
+    path = deepstream_yolo(tmp_path)
+    config, (ours, detectors) = read_config(path)
+    # Two enabled sources; every second frame decoded, every second of these analysed.
+    assert (config.archive, config.streams, config.every) == (tmp_path / "cars.mpta", 2, 4)
+    assert (config.fps, config.video, config.tracking) == (None, False, "camera")
+    assert "[tracker] tracker-width, tracker-height, gpu-id, ll-lib-file" in ours
+    assert "gie-unique-id, nvbuf-memory-type, batch-size" in ours
+    assert detectors.partition(": ")[2].startswith("config_infer_primary_yoloV8.txt: [property] gpu-id")
+    for key in ("onnx-file", "labelfile-path", "pre-cluster-threshold"):
+        assert key in detectors
+    assert "secret" not in ours + detectors
+
+
+def test_the_detectors_own_interval_counts_where_the_application_has_none(tmp_path):
+    path = deepstream_yolo(tmp_path)
+    path.write_text(path.read_text().replace("interval=1\nconfig-file", "config-file"))
+    assert read_config(path)[0].every == 8
+    (tmp_path / "config_infer_primary_yoloV8.txt").unlink()
+    config, (ours,) = read_config(path)
+    assert config.every == 2
+    assert "[primary-gie] gpu-id, gie-unique-id, nvbuf-memory-type, config-file, batch-size" in ours
+
+
+def test_the_example_of_the_documentation_is_read_without_a_warning(tmp_path):
+    text = (ROOT / "docs" / "analyze.md").read_text()
+    (example,) = [part.partition("```")[0] for part in text.split("```ini\n")[1:]]
+    config, warnings = read_config(written(tmp_path, "app.txt", example))
+    assert (config.archive, config.streams, config.every) == (tmp_path / "cars.mpta", 4, 3)
+    assert (config.tracking, config.video, warnings) == ("file", True, [])
+
+
+def test_every_key_is_in_the_documentation():
+    text = (ROOT / "docs" / "analyze.md").read_text()
+    assert [name for name in AppConfig.model_fields if f"`{name}`" not in text] == []

@@ -2,6 +2,7 @@ import threading
 from typing import Any
 
 from siwatsystem.analysis.desk import MAX_FILES, Camera, Desk
+from siwatsystem.deepstream.fields import MAX_STREAMS
 from siwatsystem.deepstream.messages import app_message, encode
 from siwatsystem.deepstream.to_app import (
     EndMark,
@@ -11,6 +12,7 @@ from siwatsystem.deepstream.to_app import (
     QueryAnalysisStatus,
     StartAnalysis,
 )
+from siwatsystem.sections import WebSocketSettings
 
 
 class Slots:
@@ -48,6 +50,14 @@ class Slots:
             done.append(file.file_id)
         self.desk.camera_done(camera)
         return done
+
+    @property
+    def cameras(self) -> Any:
+        """Of the first slot, as a server is told."""
+        status = self.desk.status(QueryAnalysisStatus(stream_id=0))
+        assert app_message(encode(status)) == status
+        assert status.stream is not None
+        return status.stream.cameras
 
     @property
     def kinds(self) -> list[str]:
@@ -118,10 +128,45 @@ def test_an_interrupt_ends_what_runs_after_its_frame_and_what_waits_at_once():
     assert slots.start().status == "ok"
 
 
+def test_a_camera_begun_again_while_its_last_run_ends_waits_behind_it_and_is_the_one_that_is_told():
+    slots = Slots()
+    slots.start(3)
+    slots.push(1, 2)
+    camera = slots.camera()
+    slots.desk.next_file(camera)
+    slots.desk.interrupt(InterruptAnalysis(request_id="i1", stream_id=0, camera_id=3))
+    assert [(one.camera_id, one.status) for one in slots.cameras] == [(3, "running")]
+    assert slots.start(3, run="run:b#1").status == "queued"
+    assert slots.push(7, end=True)[0].status == "ok"
+    (told,) = slots.cameras
+    # A server that saw both would end the one it does not know, by the id that both have.
+    assert (told.status, [file.file_id for file in told.files.queued]) == ("queued", [7])
+    slots.desk.camera_done(camera)
+    assert slots.work(slots.camera()) == [7]
+
+
+def test_a_live_camera_runs_from_its_first_frame_and_says_what_is_wrong():
+    slots = Slots()
+    assert slots.start(kind="videostream").status == "ok"
+    camera = slots.camera()
+    assert [one.status for one in slots.cameras] == ["queued"]
+    slots.desk.in_trouble(camera, "nobody answers")
+    (told,) = slots.desk.progress()
+    assert told.camera is not None
+    assert (told.camera.status, told.camera.reason) == ("queued", "nobody answers")
+    slots.desk.at_live(camera, 1)
+    slots.desk.in_trouble(camera, None)
+    assert [(one.status, one.reason) for one in slots.cameras] == [("running", None)]
+    assert not slots.desk.is_ended(camera)
+    slots.push(end=True)
+    assert slots.desk.is_ended(camera)
+    slots.desk.camera_done(camera)
+    assert slots.kinds == ["analysis_complete"]
+
+
 def test_what_cannot_be_is_refused_with_its_reason():
     slots = Slots()
     assert "2 slots" in slots.start(slot=2).error_reason
-    assert "live" in slots.start(kind="videostream").error_reason
     assert "no such camera" in slots.push(1)[0].error_reason
     slots.start()
     for part in range(MAX_FILES // 10_000):
@@ -164,3 +209,40 @@ def test_progress_counts_what_waits_and_a_status_names_it():
     asked = slots.desk.status(QueryAnalysisStatus(request_id="q", stream_id=0, camera_id=3))
     assert asked.camera is not None
     assert [one.file_id for one in asked.camera.files.queued] == [2, 3]
+
+
+def test_a_camera_that_the_app_stumbled_over_is_told_as_an_error_and_its_files_wait_no_more():
+    slots = Slots()
+    slots.start()
+    slots.push(1, 2, 3)
+    camera = slots.camera()
+    slots.desk.next_file(camera)
+    slots.desk.camera_done(camera, "OSError: no space")
+    (told,) = slots.told
+    assert (told.type, told.status, told.error_reason) == (
+        "analysis_interrupted",
+        "error",
+        "OSError: no space",
+    )
+    assert told.request_id == "run:a#1"
+    slots.start(4, run="run:b#1")
+    for first in range(0, MAX_FILES, 10_000):
+        assert slots.push(*range(first, first + 10_000), camera=4)[0].status == "ok"
+
+
+def test_the_status_of_the_largest_app_is_no_larger_than_a_server_reads():
+    slots = Slots(MAX_STREAMS)
+    for slot in range(MAX_STREAMS):
+        slots.start(slot=slot)
+        entries: list[Any] = [
+            PushedFile(file_id=64 * slot + number, file_path="/v/1.mp4", file_name=f"{number:080}.mp4")
+            for number in range(64)
+        ]
+        slots.desk.push(PushFile(stream_id=slot, camera_id=3, files_count=64, files=entries))
+    status = slots.desk.status(QueryAnalysisStatus())
+    assert len(encode(status)) < WebSocketSettings().max_message_kb * 1024
+    told = [file.file_id for one in status.streams or () for file in one.cameras[0].files.queued]
+    assert told == list(range(64 * MAX_STREAMS))
+    slots.desk.interrupt(InterruptAnalysis(stream_id=0, camera_id=3))
+    (first, *_) = slots.desk.status(QueryAnalysisStatus(stream_id=1)).stream.cameras  # type: ignore[union-attr]
+    assert first.files.queued[0].file_name.endswith("0.mp4")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from siwatsystem.analysis import link as module
-from siwatsystem.analysis.link import HandshakeRefused, Link
+from siwatsystem.analysis.link import HandshakeRefused, Link, Pace
 from siwatsystem.deepstream.messages import AppMessage, ServerMessage
 from siwatsystem.deepstream.to_server import AnalysisStatus, AppReady, AppTerminated, FileDone
 from tests.analysis.scripted_server import ScriptedServer
@@ -76,7 +76,7 @@ async def test_what_may_not_have_arrived_is_told_again_before_anything_is_answer
             link.tell_soon(done(number), is_fact=True)
         link.tell_soon(AnalysisStatus(streams=[]), is_fact=False)  # pyright: ignore
         await waited(server, "analysis_status")
-        server.stop(1001)
+        await asyncio.to_thread(server.stop, 1001)
         server.said.clear()
         link.tell_soon(done(3), is_fact=True)
         link.tell_soon(AnalysisStatus(streams=[]), is_fact=False)  # pyright: ignore
@@ -96,8 +96,9 @@ async def test_what_has_arrived_is_told_once(server, monkeypatch):
         await waited(server, "app_ready")
         link.tell_soon(done(1), is_fact=True)
         await waited(server, "file_done")
-        await asyncio.sleep(0.5)
-        server.stop(1001)
+        while link._facts:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.stop, 1001)
         server.said.clear()
         server.start()
         await waited(server, "app_ready")
@@ -118,6 +119,14 @@ async def test_it_floods_nobody(server):
             assert time.monotonic() - began < 100
         assert time.monotonic() - began > 200 / module.RATE * 0.9
         assert numbers(server) == list(range(count))
+
+
+def test_a_long_silence_allows_no_more_than_a_burst():
+    pace = Pace(100.0, 1000)
+    assert max(pace.wait(0.0) for _ in range(1000)) < 1e-6
+    assert pace.wait(0.0) == pytest.approx(0.01)
+    assert max(pace.wait(3600.0) for _ in range(1000)) < 1e-6
+    assert pace.wait(3600.0, 50) == pytest.approx(0.5)
 
 
 async def test_a_refusal_ends_it_with_its_reason(server):
@@ -160,12 +169,12 @@ async def test_what_is_told_again_counts_as_arrived_only_once_it_has(server, mon
         monkeypatch.setattr(module, "CONFIRM_SEC", 0.01)
         monkeypatch.setattr(module, "BURST", 1)
         monkeypatch.setattr(module, "RATE", 20.0)
-        server.stop(1001)
+        await asyncio.to_thread(server.stop, 1001)
         server.said.clear()
         server.start()
         await waited(server, "file_done")
         await asyncio.sleep(0.2)
-        server.stop(1001)
+        await asyncio.to_thread(server.stop, 1001)
         server.start()
         deadline = time.monotonic() + 60
         while set(numbers(server)) != set(range(30)):

@@ -19,11 +19,13 @@ from tests.analysis.test_run import car_when_bright
 from tests.cameras import film
 
 
-def analysed(wanted: Wanted, until: int | None = None, keep: bool = True, model: Any = None) -> Outcome:
+def analysed(
+    wanted: Wanted, until: int | None = None, keep: bool = True, model: Any = None, **more: Any
+) -> Outcome:
     """`wanted`, left once frame `until` is reached."""
     pipeline = fake_pipeline(model or FakeModel(car_when_bright, ["Car"]))
     run = FileRun(pipeline, Actions(), EventContext(), "pipeline-1")
-    return run.over(wanted, lambda number, _: until is None or number < until, keep=lambda: keep)
+    return run.over(wanted, lambda number, _: until is None or number < until, keep=lambda: keep, **more)
 
 
 @pytest.fixture
@@ -62,6 +64,23 @@ def test_a_file_that_was_left_goes_on_and_gives_the_same_lines(tmp_path, clip, e
     assert lines_of(wanted.lines) == lines_of(tmp_path / "whole.jsonl")
     assert (outcome.frames, outcome.detections, outcome.error) == (whole.frames, whole.detections, None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "parts.jsonl", "whole.jsonl"]
+
+
+@pytest.mark.parametrize("every", [None, 3])
+def test_what_is_only_decoded_on_the_way_to_where_it_goes_on_is_told_and_can_be_left(tmp_path, clip, every):
+    analysed(Wanted(clip, tmp_path / "whole.jsonl", every=every))
+    wanted = Wanted(clip, tmp_path / "parts.jsonl", every=every, resume=True)
+    analysed(wanted, until=25)
+    told: list[tuple[int, int | None]] = []
+
+    def passing(number: int, total: int | None) -> bool:
+        told.append((number, total))
+        return number < 10
+
+    assert analysed(wanted, passing=passing) == Outcome(left=True)
+    assert told == [(number, 40) for number in range(1, 11)]
+    assert analysed(wanted).error is None
+    assert lines_of(wanted.lines) == lines_of(tmp_path / "whole.jsonl")
 
 
 def test_it_begins_anew_where_nobody_asked_or_the_file_has_changed(tmp_path, clip):

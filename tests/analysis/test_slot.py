@@ -1,3 +1,4 @@
+import os
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -8,7 +9,8 @@ from siwatsystem.analysis.actions import Actions
 from siwatsystem.analysis.app_config import AppConfig
 from siwatsystem.analysis.desk import Desk
 from siwatsystem.analysis.slot import Slot, Work, lines_path
-from siwatsystem.deepstream.to_app import EndMark, PushedFile, PushFile, StartAnalysis
+from siwatsystem.config import Settings
+from siwatsystem.deepstream.to_app import EndMark, InterruptAnalysis, PushedFile, PushFile, StartAnalysis
 from siwatsystem.detections import Detection
 from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.spec import parse
@@ -45,7 +47,7 @@ class Room:
         self.told: list[Any] = []
         self.desk = Desk(slots, self.told.append)
         chosen = AppConfig(archive=Path("a.mpta"), **config)
-        work = Work(pipeline, "pipeline-1", Actions(), chosen)
+        work = Work(pipeline, "pipeline-1", Actions(), chosen, Settings())
         self.slots = [Slot(number, self.desk, work) for number in range(slots)]
         self.out = folder / "out"
         for slot in self.slots:
@@ -109,6 +111,43 @@ def test_slots_work_side_by_side_on_one_pipeline(tmp_path, clips):
     assert all(slot.speed.read() > 0 for slot in room.slots)
 
 
+def test_what_attempts_left_in_a_folder_of_results_goes_with_its_next_camera(tmp_path, clips):
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])))
+    old = room.out / "3" / ".gone.jsonl.part"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    os.utime(old, (0, 0))
+    room.feed(clips)
+    room.finish(1)
+    assert sorted(path.name for path in old.parent.iterdir()) == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_file_that_is_gone_on_with_gets_on_before_its_first_result(tmp_path, clips, monkeypatch):
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])), resume=True)
+    seen: list[tuple[int, bool]] = []
+    at_frame = room.desk.at_frame
+
+    def watched(camera: Any, number: int, total: int | None, *, first: bool) -> None:
+        at_frame(camera, number, total, first=first)
+        (told,) = room.desk.progress()
+        seen.append((told.camera.files.processing[0].frame, first))
+        if len(seen) in (20, 30):
+            room.desk.interrupt(InterruptAnalysis(stream_id=0, camera_id=3))
+
+    monkeypatch.setattr(room.desk, "at_frame", watched)
+    for _ in range(2):
+        room.told.clear()
+        room.feed(clips[:1])
+        until(lambda: any(one.type == "analysis_interrupted" for one in room.told), 20)
+    assert [number for number, _ in seen] == [*range(1, 21), *range(1, 11)], "left while it is only decoded"
+    del seen[:]
+    seen += [(0, False)] * 30
+    room.feed(clips[:1])
+    room.finish(1)
+    assert seen[30:] == [(number, number == 21) for number in range(1, FRAMES + 1)]
+    assert [line["frame"] for line in lines_of(room.out / "3" / "a.jsonl")] == list(range(FRAMES))
+
+
 def test_places_that_the_config_does_not_allow_are_not_used(tmp_path, clips):
     allowed = tmp_path / "allowed"
     allowed.mkdir()
@@ -140,3 +179,33 @@ def test_where_lines_go(tmp_path):
     assert path("", "/out", "gate.mp4") == Path("/out/gate.jsonl")
     with pytest.raises(ValueError, match="where its results go"):
         path("")
+
+
+def test_what_the_app_stumbles_over_is_no_end_that_looks_like_success(tmp_path, clips, monkeypatch):
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])))
+
+    def stumble(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("siwatsystem.analysis.slot.FileRun.over", stumble)
+    room.feed(clips)
+    (told,) = until(lambda: room.told, 20)
+    assert (told.type, told.status) == ("analysis_interrupted", "error")
+    assert "No space left" in told.error_reason
+    monkeypatch.undo()
+    room.feed(clips, camera=4)
+    room.finish(1)
+
+
+def test_no_file_of_a_camera_replaces_the_results_of_another(tmp_path, clips, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    same = film(tmp_path / "other" / "a.mp4", 5)
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])))
+    room.out = Path("out")
+    room.feed([clips[0], same])
+    room.finish(1)
+    first, second = [one for one in room.told if one.type == "file_done"]
+    assert first.processed_file == str(tmp_path / "out" / "3" / "a.jsonl")
+    assert "another file" in second.error
+    assert len(lines_of(tmp_path / "out" / "3" / "a.jsonl")) == FRAMES

@@ -81,3 +81,15 @@ def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
     film.add(np.zeros((48, 64, 3), np.uint8), 0)
     assert film.close()
     assert [path.name for path in tmp_path.iterdir()] == ["12:30:00.mp4"]
+
+
+def test_a_film_that_cannot_begin_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("siwatsystem.analysis.video.ENCODER", "no-such-encoder")
+    film = Film(tmp_path / "a.mp4", 5)
+    for at in range(3):
+        film.add(np.zeros((48, 64, 3), np.uint8), at)
+    assert not film.close(3)
+    assert film.damage is not None
+    assert film.damage.startswith("a.mp4 was not written: ")
+    assert "no-such-encoder" in film.damage
+    assert list(tmp_path.iterdir()) == []
