@@ -1,4 +1,5 @@
-"""What an event causes outside the worker: images and messages in Redis, records in PostgreSQL.
+"""What an event causes outside the worker: images and messages in Redis, records in PostgreSQL, messages
+over MQTT, to Kafka and to receivers of webhooks.
 
 Built by `build` out of the configuration models of `spec`, kept on disk by `outbox`, carried out by
 the drivers that `registry` names. A new kind of action is a model in `spec`, a function in `build`,

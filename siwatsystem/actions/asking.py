@@ -18,20 +18,23 @@ class NotAnswered(InvalidSetting):
     """The process that uses the outbox did not do what it was asked."""
 
 
-def ask(path: Path, request: Request, timeout: float = 120.0) -> Answer:
-    """Have it done. Raises InvalidSetting for a file that cannot be used, NotAnswered if the worker that
-    has it in use does not do it within `timeout` seconds (it is not done later either)."""
+def ask(path: Path, request: Request, timeout: float = 120.0) -> tuple[Answer, bool]:
+    """Have it done; the answer, and whether a worker that has the file in use did it.
+
+    Raises InvalidSetting for a file that cannot be used, NotAnswered if that worker does not do it within
+    `timeout` seconds (it is not done later either).
+    """
     try:
         guard = hold(path)
     except InUse:
         guard = None
     try:
         if guard is None:
-            return _ask(path, request, timeout)
+            return _ask(path, request, timeout), True
         with closing(guard):
             store = Store(path, 1 << 62, repair=False)
             try:
-                return store.do(request)[0]
+                return store.do(request)[0], False
             finally:
                 store.close()
     except sqlite3.Error as error:

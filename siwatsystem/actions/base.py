@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from siwatsystem.errors import ErrorCode
+from siwatsystem.tracing.tracer import EventSpan
 
 JobKind = Literal[
-    "redis_save_image", "redis_publish", "postgresql_update_combined", "postgresql_initial_record"
+    "redis_save_image",
+    "redis_publish",
+    "postgresql_update_combined",
+    "postgresql_initial_record",
+    "mqtt_publish",
+    "kafka_publish",
+    "webhook",
 ]
 
 
@@ -47,13 +54,15 @@ class OutboxEvent:
     """The jobs of one event, in their order.
 
     Jobs of one `lane` (the session id; None makes the event a lane of its own) are carried out one
-    after the other across events and servers. `subscription` is whom a problem concerns.
+    after the other across events and servers. `subscription` is whom a problem concerns, `span` the event's
+    place in the trace of its frame, where that has one.
     """
 
     jobs: tuple[Job, ...]
     lane: str | None = None
     subscription: str | None = None
     event_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    span: EventSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)

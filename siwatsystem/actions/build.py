@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,18 @@ import numpy as np
 
 from siwatsystem.actions import templates
 from siwatsystem.actions.base import Job
-from siwatsystem.actions.spec import PictureFormat, Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.receivers import webhook_target
+from siwatsystem.actions.registry import KINDS
+from siwatsystem.actions.spec import (
+    KafkaPublish,
+    MessageAction,
+    MqttPublish,
+    PictureFormat,
+    Publish,
+    SaveImage,
+    UpdateCombined,
+    Webhook,
+)
 from siwatsystem.frames import Image, encode_jpeg, encode_png
 
 log = logging.getLogger(__name__)
@@ -66,17 +78,28 @@ def save_image_job(
     )
 
 
-def publish_job(action: Publish, context: Context, target: str) -> Job:
-    """The job that publishes the message; a JSON object is completed. Missing values are null."""
+def message_job(action: MessageAction, context: Context, targets: Mapping[str, str]) -> Job:
+    """The job that says the message; a JSON object is completed. Missing values are null.
+
+    `targets`: outbox target keys by server kind; a webhook brings its own.
+    """
     lenient = _Lenient(context)
-    return Job(
-        kind="redis_publish",
-        target=target,
-        payload={
-            "channel": templates.render(action.channel, lenient),
-            "message": _message(action.message, lenient),
-        },
-    )
+    said = {"message": _message(action.message, lenient)}
+    match action:
+        case Publish():
+            payload = {"channel": templates.render(action.channel, lenient), **said}
+        case MqttPublish():
+            topic = re.sub(r"[+#\0]", "_", templates.render(action.topic, lenient))
+            payload = {"topic": topic, "retain": action.retain, **said}
+        case KafkaPublish():
+            topic = re.sub(r"[^\w.-]", "_", templates.render(action.topic, lenient), flags=re.ASCII)
+            key = None if action.key is None else templates.render(action.key, lenient)
+            payload = {"topic": topic, "key": key, **said}
+        case Webhook():
+            target = webhook_target(action.url, action.secret, action.signed)
+            to = target.place.removeprefix("webhook at ")
+            return Job(kind=action.type, target=target.key, payload={"to": to, **said})
+    return Job(kind=action.type, target=targets[KINDS[action.type].server], payload=payload)
 
 
 def update_job(action: UpdateCombined, context: Context, target: str) -> Job | None:

@@ -19,16 +19,20 @@ from siwatsystem.actions.jobs import StoredJob
 from siwatsystem.actions.pulse import PulsedThread
 from siwatsystem.actions.registry import Sink, open_sink
 from siwatsystem.actions.store import Store
+from siwatsystem.actions.suspects import Suspects
 from siwatsystem.actions.targets import Target
 from siwatsystem.actions.troubles import Refusal, Troubles
 from siwatsystem.config import OutboxSettings
-from siwatsystem.errors import ActionFailed, TargetContended, TargetUnavailable
+from siwatsystem.errors import ActionFailed, ActionRefused, TargetContended, TargetUnavailable
 from siwatsystem.metrics import ACTIONS_DONE
+from siwatsystem.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
 _BATCH = 32
 _IDLE_SEC = 5.0
+_OLDEST_SEC = 1.0
+"""How often it is asked since when jobs wait, while there are some to do."""
 _FINAL_CLASSES = ("22", "23", "42")
 """SQLSTATEs that blame the record, not the server: bad data, a broken constraint, no such table or right."""
 _TOO_LONG = "57014"
@@ -50,6 +54,7 @@ class Surroundings:
     """A target's turn has come."""
     changed: Callable[[], None]
     """Something left the store, or a server went or came."""
+    tracer: Tracer | None = None
 
 
 class Delivery:
@@ -66,8 +71,12 @@ class Delivery:
         self.patient = patient
         self.outage: str | None = None if before is None else before.outage
         """What the server last said while it is away; None while it is there."""
+        self.oldest: float | None = None if before is None else before.oldest
+        """When (Unix time) the oldest job that waits for the server was stored; None where none waits."""
+        self._oldest_asked = 0.0
         self._around = around
         self._sink: Sink | None = None
+        self._suspects = Suspects()
         self._delay = 0.0 if before is None else before._delay
         self._finished: int | None = None
         """A job that was done and is still in the store, because the disk took nothing."""
@@ -80,7 +89,10 @@ class Delivery:
     def bound_sec(self) -> float:
         """More than the longest that a job takes where the server has stopped answering."""
         settings = self._around.settings
-        return 2 * (settings.command_timeout_sec + settings.statement_timeout_sec + 1)
+        call = max(
+            settings.statement_timeout_sec, settings.webhook_timeout_sec, 2 * settings.broker_timeout_sec
+        )
+        return 2 * (settings.command_timeout_sec + call + 1)
 
     def start(self) -> None:
         self._thread.start()
@@ -137,15 +149,27 @@ class Delivery:
         self._remove_finished()
         if self.patient:
             self._around.contention.prune(store.among)
-        due = store.heads(key, time.time(), _BATCH, slow=self.patient)
+        heads = store.heads(key, time.time(), _BATCH + len(self._suspects), slow=self.patient)
+        due = self._suspects.last(heads)
         if not self._deliver_all(due):
             self._nap(self._delay)
             return
         if not due:
+            self._note_oldest()
             following = store.next_due(key, slow=self.patient)
+            if following is None:
+                self._ended("nothing waits any more for {}, which was away")
             pause = _IDLE_SEC if following is None else min(max(following - time.time(), 0.01), _IDLE_SEC)
             self._thread.rest()
             self._wake.wait(pause)
+
+    def _note_oldest(self) -> None:
+        """For who asks how long the server has kept its jobs waiting, who must not wait for the disk."""
+        if self.patient:  # The other one sees these jobs as well.
+            return
+        self._oldest_asked = time.monotonic()
+        store, key = self._around.store, self.target.key
+        self.oldest = store.oldest(key) if store.counts.depth.get(key) else None
 
     def _nap(self, seconds: float) -> None:
         self._thread.rest()
@@ -158,6 +182,8 @@ class Delivery:
             if self._stopping.is_set():
                 return True
             self._thread.beat()
+            if time.monotonic() - self._oldest_asked >= _OLDEST_SEC:
+                self._note_oldest()
             job = self._around.store.load(seq)
             if job is not None and not self._deliver(job):
                 return False
@@ -168,39 +194,50 @@ class Delivery:
         around = self._around
         if job.expires_at is not None and job.expires_at <= time.time():
             around.troubles.dropped("expired")
-            ACTIONS_DONE.labels(job.kind, "expired").inc()
+            ACTIONS_DONE.labels(job.kind, "expired", self.target.place).inc()
             self._finish(job.seq)
             return True
         if not self.patient and around.contention.avoided(_table(job)):
             around.store.set_slow(job.seq)
             around.wake(self.target.key)
             return True
+        began = time.time()
         try:
             self._hand_over(job)
         except TargetContended as error:
             self._held_up(job, error)
         except TargetUnavailable as error:
-            self._away(error.message)
-            return False
+            return self._unanswered(job, error)
         except ActionFailed as error:
+            self._trace(job, began, _reason(error))
             self._refused(job, error, error.message)
         except Exception as error:
             # A mistake in a driver must cost this job, not the lane.
             log.exception("outbox: %s", job.kind)
             self._refused(job, error, f"{type(error).__name__}: {error}")
         else:
-            ACTIONS_DONE.labels(job.kind, "done").inc()
+            self._trace(job, began)
+            ACTIONS_DONE.labels(job.kind, "done", self.target.place).inc()
             around.troubles.taken(self.target.key, _table(job))
             self._finish(job.seq)
-        self._back()
+        self._suspects.taken(job.seq)
+        self._delay = 0.0
+        self._ended("{} is back")
         return True
+
+    def _trace(self, job: StoredJob, began: float, error: str | None = None) -> None:
+        """The server has answered: a span in the trace of the job's frame, where that was sampled."""
+        tracer, parent = self._around.tracer, job.payload.get("traceparent")
+        if tracer is not None and parent is not None:
+            fields = {"server": self.target.place, "attempt": job.attempts + 1}
+            tracer.action(job.kind, fields, parent, began, error)
 
     def _hand_over(self, job: StoredJob) -> None:
         sink = self._open_sink()
         try:
             sink.deliver(job)
         except ActionFailed as error:
-            if not _final(job, error):
+            if not (job.kind.startswith("postgresql") and _final(job, error)):
                 raise
             # What the sink knew of the table may have been out of date; it looks anew after a refusal.
             sink.deliver(job)
@@ -242,18 +279,30 @@ class Delivery:
         if self._stopping.is_set():
             return
         attempt = job.refusals + 1
-        what = f"{job.kind} at {self.target.place} was refused: {words}"
+        place = self.target.place
+        what = f"{place if job.kind == self.target.kind else f'{job.kind} at {place}'} was refused: {words}"
         if attempt < settings.max_attempts and not _final(job, error):
             log.warning("outbox: %s (attempt %d of %d)", what, attempt, settings.max_attempts)
             store.postpone(job.seq, time.time() + _pause(settings, job.refusals), words, refused=True)
             return
-        ACTIONS_DONE.labels(job.kind, "failed").inc()
+        ACTIONS_DONE.labels(job.kind, "failed", self.target.place).inc()
         following = store.park(job.seq, words)
         self._around.contention.over(job.seq)
         self._passed_on(following)
         refusal = Refusal(self.target.key, self.target.place, _table(job), _reason(error))
         if self._around.troubles.refused(refusal, Problem("action_failed", what, job.subscription)):
             log.warning("outbox: %s; it is given up", what)
+
+    def _unanswered(self, job: StoredJob, error: TargetUnavailable) -> bool:
+        """Count a refusal where the server answers others, lest one job hold up all; False if it is away."""
+        suspected = self.outage is None and self._suspects.has(job.seq)
+        self._suspects.blame(job.seq)
+        if suspected:
+            self._close_sink()
+            self._refused(job, error, error.message)
+        else:
+            self._away(error.message)
+        return suspected
 
     def _away(self, words: str) -> None:
         if self._stopping.is_set():
@@ -267,13 +316,14 @@ class Delivery:
             self._note_outage(words)
             self._tell(f"{self.target.place} is away ({words}); its actions wait on disk")
 
-    def _back(self) -> None:
+    def _ended(self, words: str) -> None:
+        """The server is there again, or nothing is tried there by which that could be found out."""
         if self.outage is None or self._stopping.is_set():
             return
-        self.outage, self._delay = None, 0.0
+        self.outage = None
         self._around.changed()
         self._note_outage(None)
-        self._tell(f"{self.target.place} is back", ended=True)
+        self._tell(words.format(self.target.place), ended=True)
 
     def _note_outage(self, words: str | None) -> None:
         with suppress(sqlite3.Error):  # Only for people who look into the file.
@@ -310,7 +360,10 @@ def _table(job: StoredJob) -> str:
 
 
 def _final(job: StoredJob, error: Exception) -> bool:
-    """Whether the same record would be refused again: by the server's SQLSTATE, or before it was sent."""
+    """Whether it would be refused again: by what the sink or the server's SQLSTATE says, or before it was
+    sent."""
+    if isinstance(error, ActionRefused):
+        return True
     if not isinstance(error, ActionFailed) or not job.kind.startswith("postgresql"):
         return False
     code = _sqlstate(error)
@@ -319,7 +372,8 @@ def _final(job: StoredJob, error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """The SQLSTATE or the error's name: the words may quote a value, and differ each time."""
-    return _sqlstate(error) or type(error.__cause__ or error).__name__
+    given = error.reason if isinstance(error, ActionRefused) else None
+    return given or _sqlstate(error) or type(error.__cause__ or error).__name__
 
 
 def _sqlstate(error: Exception) -> str | None:

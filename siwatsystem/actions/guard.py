@@ -1,6 +1,5 @@
 """Who may change the outbox's file: one process at a time."""
 
-import fcntl
 import time
 from io import TextIOWrapper
 from pathlib import Path
@@ -15,6 +14,8 @@ class InUse(InvalidSetting):
 def hold(path: Path, wait_sec: float = 0.0) -> TextIOWrapper:
     """Keep other processes off the file until the result is closed; the kernel lets go of it if this one
     is killed. Raises InUse if another holds it for `wait_sec`."""
+    import fcntl  # Windows has none, and runs commands that need no outbox
+
     path.parent.mkdir(parents=True, exist_ok=True)
     guard = path.with_name(path.name + ".lock").open("w")
     deadline = time.monotonic() + wait_sec

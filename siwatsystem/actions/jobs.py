@@ -17,6 +17,8 @@ class StoredJob:
     subscription: str | None
     target: str
     kind: JobKind
+    key: str
+    """The same at every attempt."""
     payload: Mapping[str, Any]
     expires_at: float | None
     attempts: int
@@ -43,6 +45,7 @@ class Dropped:
     kind: JobKind
     event: str
     subscription: str | None
+    target: str
     failed: bool = False
 
 

@@ -26,8 +26,8 @@ _AGAIN = (
     " AND target IN (SELECT key FROM targets)"
     " AND (kind <> 'redis_save_image' OR seq IN (SELECT seq FROM blobs)) RETURNING target, size"
 )
-_FIRST_FAILED = "SELECT seq, kind, event, subscription FROM failed ORDER BY seq LIMIT 1"
-_FIRST_TO_GO = "SELECT seq, kind, event, subscription FROM jobs ORDER BY rank, seq LIMIT 1"
+_FIRST_FAILED = "SELECT seq, kind, event, subscription, target FROM failed ORDER BY seq LIMIT 1"
+_FIRST_TO_GO = "SELECT seq, kind, event, subscription, target FROM jobs ORDER BY rank, seq LIMIT 1"
 _CHOSEN: Mapping[State, str] = {
     "waiting": f"SELECT seq FROM jobs WHERE {FITS} ORDER BY seq",  # noqa: S608
     "failed": f"SELECT seq FROM failed WHERE {FITS} ORDER BY seq",  # noqa: S608

@@ -20,14 +20,15 @@ from siwatsystem.actions.delivery import Delivery, Surroundings
 from siwatsystem.actions.guard import hold
 from siwatsystem.actions.pending import Pending
 from siwatsystem.actions.schema import damaged
+from siwatsystem.actions.servers import IDLE_SEC, Servers
 from siwatsystem.actions.store import Store
 from siwatsystem.actions.targets import Target
 from siwatsystem.actions.troubles import Troubles
 from siwatsystem.actions.writer import Desk, Writer
 from siwatsystem.config import OutboxSettings, SupervisionSettings
 from siwatsystem.errors import TargetUnavailable
-from siwatsystem.metrics import OUTBOX_DEPTH
 from siwatsystem.supervision import Forget, Watch, Watched, unwatched
+from siwatsystem.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Outbox:
     """The outbox at `path`; thread-safe. What was left there is delivered from the start on.
 
     `on_problem` is called on threads of the outbox and must not block. `watch` looks after its threads;
-    one that has not come round for `stuck_sec` is replaced. Raises InvalidSetting if another process
+    one that has not come round for `stuck_sec` is replaced, and that of a server which nobody has used for
+    `idle_sec` ends. Raises InvalidSetting if another process
     holds the file or a later version wrote it; a damaged file is moved aside and told.
     """
 
@@ -59,6 +61,8 @@ class Outbox:
         embedded: Embedded | None = None,
         watch: Watch = unwatched,
         stuck_sec: float = SupervisionSettings().outbox_stuck_sec,
+        idle_sec: float = IDLE_SEC,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._path = path
@@ -66,7 +70,7 @@ class Outbox:
         self._troubles = Troubles(on_problem)
         self._watch = watch
         self._stuck_sec = stuck_sec
-        self._watches: list[Forget] = []
+        self._tracer = tracer
         self._failed: dict[str, str] = {}
         """Threads that could not be kept alive, and why."""
         self._guard = hold(path, _HELD_SEC)
@@ -75,10 +79,6 @@ class Outbox:
         except BaseException:
             self._guard.close()
             raise
-        self._targets = self._store.targets()
-        self._deliveries: dict[tuple[str, bool], Delivery] = {}
-        """By the target's key, and whether it is the patient one."""
-        self._contentions: dict[str, Contention] = {}
         self._changed = threading.Condition()
         self._changes = 0
         self._pending = Pending(settings.pending, self._changed)
@@ -86,28 +86,34 @@ class Outbox:
         if self._store.complaint:
             self._begun_anew(self._store.complaint)
         self._forget_servers()
+        self._servers = Servers(
+            *(self._store, self._pending, self._troubles),
+            *(self._surroundings, self._look_after, idle_sec),
+        )
         for key in self.depth():
-            self._wake(key)
+            self._servers.wake(key)
         self._desk = Desk(
             store=self._store,
             pending=self._pending,
-            targets=self._targets,
+            servers=self._servers,
             troubles=self._troubles,
             disk_trouble=self._disk_trouble,
-            wake=self._wake,
-            hurry=self._hurry,
             changed=self._note_change,
-            figures=self._move_gauges,
         )
         self._writer = Writer(self._desk)
         self._writer.start()
-        self._look_after("outbox writer", path.name, lambda: self._writer, self._replace_writer)
+        self._forget_writer = self._look_after(
+            "outbox writer", path.name, lambda: self._writer, self._replace_writer
+        )
 
     def register(self, target: Target) -> str:
         """Make a server known; returns the key that jobs name it by. Touches no disk."""
-        with self._changed:
-            self._targets[target.key] = target
-        return target.key
+        return self._servers.register(target)
+
+    def release(self, key: str) -> None:
+        """Once for each `register`, when nothing is submitted for the server any more: with the last one it
+        may be forgotten, once all that was has been delivered."""
+        self._servers.release(key)
 
     def submit(self, event: OutboxEvent) -> None:
         """Take an event; never blocks. Beyond what may wait in memory it is dropped, counted and told."""
@@ -116,6 +122,8 @@ class Outbox:
         with self._changed:
             taken = self._pending.add(event, closed=self._closing)
         if not taken:
+            if event.span is not None:
+                event.span.end(lost=True)
             self._troubles.dropped("overloaded", len(event.jobs))
 
     def flush(self, event_id: str, timeout: float) -> bool:
@@ -145,8 +153,8 @@ class Outbox:
         """For `/health`: jobs and bytes on disk, events in memory, what was dropped and why, and what is
         wrong now (`degraded`, empty when nothing is). Names servers by host and port. Never waits for
         the disk."""
+        deliveries = self._servers.all()
         with self._changed:
-            deliveries = dict(self._deliveries)
             pending = len(self._pending.waiting)
             failed = [f"{name} has failed: {reason}" for name, reason in self._failed.items()]
         counts = self._store.counts
@@ -154,7 +162,12 @@ class Outbox:
         for (key, _), one in deliveries.items():
             outages[key] = outages.get(key) or one.outage
         servers = [
-            {"server": self._targets[key].place, "waiting": counts.depth.get(key, 0), "error": outage}
+            {
+                "server": deliveries[key, False].target.place,
+                "waiting": counts.depth.get(key, 0),
+                "oldestSec": _age(deliveries[key, False].oldest),
+                "error": outage,
+            }
             for key, outage in outages.items()
         ]
         away = [f"{one['server']} is away: {one['error']}" for one in servers if one["error"]]
@@ -175,10 +188,8 @@ class Outbox:
             if self._closing:
                 return
             self._closing = True
-            watches, self._watches = self._watches, []
-            deliveries = list(self._deliveries.values())
-        for forget in watches:
-            forget()
+        self._forget_writer()
+        deliveries = self._servers.close()
         self._writer.close()
         for delivery in deliveries:
             delivery.stop()
@@ -200,11 +211,7 @@ class Outbox:
         waited = self._store.waits_for(event_id)
         if waited is None:
             return True
-        contention = self._contentions.get(waited.target)
-        if contention is not None and contention.holds(waited.seq):
-            return True
-        ways = [self._deliveries.get((waited.target, patient)) for patient in (False, True)]
-        return any(one is not None and one.outage is not None for one in ways)
+        return self._servers.waits(waited.target, waited.seq)
 
     def _forget_servers(self) -> None:
         try:
@@ -224,58 +231,30 @@ class Outbox:
         """What was not delivered is in another file now, which somebody has to see: told until a restart."""
         self._troubles.begins(words, "action_failed", words)
 
-    def _move_gauges(self) -> None:
-        depth = self.depth()
-        for key in list(self._contentions):
-            OUTBOX_DEPTH.labels(key).set(depth.get(key, 0))
-
     def _note_change(self) -> None:
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
 
-    def _wake(self, key: str) -> None:
-        """Have the deliveries to that target look; started at its first job."""
-        for delivery in self._deliveries_to(key):
-            delivery.wake()
-
-    def _hurry(self, key: str) -> None:
-        for delivery in self._deliveries_to(key):
-            delivery.hurry()
-
-    def _deliveries_to(self, key: str) -> list[Delivery]:
-        with self._changed:
-            if (key, False) not in self._deliveries and key in self._targets and not self._closing:
-                self._contentions[key] = Contention(self._targets[key], self._troubles)
-                self._open_delivery(key, patient=False)
-            held = self._contentions[key].any if key in self._contentions else False
-            if held and (key, True) not in self._deliveries and not self._closing:
-                self._open_delivery(key, patient=True)
-            ways = [self._deliveries.get((key, patient)) for patient in (False, True)]
-        return [one for one in ways if one is not None]
-
-    def _open_delivery(self, key: str, *, patient: bool) -> None:
-        way, target = (key, patient), self._targets[key]
-        delivery = self._deliveries[way] = Delivery(target, self._surroundings(key), patient=patient)
-        name = f"{target.place}, what is held up" if patient else target.place
-        try:
-            delivery.start()
-        finally:  # Where the system has no thread left, the watch tries again.
-            self._look_after(
-                "delivery", name, lambda: self._deliveries[way], lambda: self._replace_delivery(way)
-            )
-
     def _look_after(
-        self, kind: str, name: str, part: Callable[[], Writer | Delivery], replace: Callable[[], None]
-    ) -> None:
+        self, kind: str, name: str, part: Callable[[], Writer | Delivery | None], replace: Callable[[], None]
+    ) -> Forget:
         def look(now: float) -> str | None:
             one = part()
+            if one is None or self._closing:
+                return None
             # A job that a hung server keeps is ended in its own time.
             limit = max(self._stuck_sec, one.bound_sec if isinstance(one, Delivery) else 0.0)
-            return None if self._closing else one.complaint(now, limit)
+            return one.complaint(now, limit)
 
         failed = partial(self._note_failed, f"{kind} {name}")
-        self._watches.append(self._watch(Watched(kind, name, look, replace, failed)))
+        forget = self._watch(Watched(kind, name, look, replace, failed))
+
+        def forgotten() -> None:
+            forget()
+            failed(None)
+
+        return forgotten
 
     def _note_failed(self, name: str, reason: str | None) -> None:
         with self._changed:
@@ -291,27 +270,17 @@ class Outbox:
             self._writer = Writer(self._desk, self._writer)
             self._writer.start()
 
-    def _replace_delivery(self, way: tuple[str, bool]) -> None:
-        with self._changed:
-            if self._closing:
-                return
-            key, patient = way
-            old = self._deliveries[way]
-            new = Delivery(self._targets[key], self._surroundings(key), patient=patient, before=old)
-            self._deliveries[way] = new
-            new.start()
-        old.abandon()
-
-    def _surroundings(self, key: str) -> Surroundings:
+    def _surroundings(self, contention: Contention) -> Surroundings:
         return Surroundings(
             store=self._store,
             settings=self._settings,
             resolve=self._resolve,
             troubles=self._troubles,
-            contention=self._contentions[key],
+            contention=contention,
             disk_trouble=self._disk_trouble,
-            wake=self._wake,
+            wake=self._servers.wake,
             changed=self._note_change,
+            tracer=self._tracer,
         )
 
     def _resolve(self, target: Target) -> Mapping[str, Any]:
@@ -320,3 +289,8 @@ class Outbox:
         if self._embedded is None:
             raise TargetUnavailable("this worker has no embedded servers")
         return self._embedded.redis() if target.kind == "redis" else self._embedded.postgresql()
+
+
+def _age(since: float | None) -> float:
+    """Seconds since then (Unix time), by a clock that may have been set meanwhile; 0 where nothing waits."""
+    return 0.0 if since is None else round(max(time.time() - since, 0.0), 1)

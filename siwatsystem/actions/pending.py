@@ -33,6 +33,8 @@ class Pending:
     """How many events hold a picture, by its identity: it takes memory once."""
     waiting: set[str] = field(default_factory=set[str])
     """Ids of all events that are not on disk, those in a writer's hand included."""
+    names: Counter[str] = field(default_factory=Counter[str])
+    """Jobs of these events, by their target."""
     lost: deque[str] = field(default_factory=lambda: deque[str](maxlen=1000))
     """Ids of events that were dropped."""
     rejected: int = 0
@@ -52,6 +54,7 @@ class Pending:
             self.bytes += size
             self.holders.update(_pictures(event).keys())
             self.waiting.add(event.event_id)
+            self.names.update(job.target for job in event.jobs)
             self.changed.notify_all()
             return True
 
@@ -74,10 +77,17 @@ class Pending:
             events, group.events = group.events, []
             for event in events:
                 self._let_go(event)
+                self._forget_targets(event)
                 self.waiting.discard(event.event_id)
                 if lost:
                     self.lost.append(event.event_id)
         return events
+
+    def _forget_targets(self, event: OutboxEvent) -> None:
+        for job in event.jobs:
+            self.names[job.target] -= 1
+            if not self.names[job.target]:
+                del self.names[job.target]
 
     def _let_go(self, event: OutboxEvent) -> None:
         """Its pictures are no longer held, but for those that other events hold as well."""

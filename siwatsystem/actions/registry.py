@@ -1,7 +1,8 @@
 """Which actions there are: the configuration of each, the server it goes to, and what carries it out.
 
 A new action: its model in `spec` (and in `spec.Action`), a function in `build` that makes its job, its
-kind in `base.JobKind`, a branch in the `deliver` of its server's sink, and a line here.
+kind in `base.JobKind`, a branch in the `deliver` of its server's sink, and a line here. A new server: its
+target in `targets`, `brokers` or `receivers`, a sink, and its opening here.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,15 @@ from typing import Any, Protocol
 
 from siwatsystem.actions.base import JobKind
 from siwatsystem.actions.jobs import StoredJob
-from siwatsystem.actions.spec import ActionModel, Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.spec import (
+    ActionModel,
+    KafkaPublish,
+    MqttPublish,
+    Publish,
+    SaveImage,
+    UpdateCombined,
+    Webhook,
+)
 from siwatsystem.actions.targets import TargetKind, reached
 from siwatsystem.config import OutboxSettings
 
@@ -32,7 +41,15 @@ KINDS: Mapping[JobKind, Kind] = {
     "redis_publish": Kind("redis", MESSAGE, Publish),
     "postgresql_initial_record": Kind("postgresql", RECORD),
     "postgresql_update_combined": Kind("postgresql", RECORD, UpdateCombined),
+    "mqtt_publish": Kind("mqtt", MESSAGE, MqttPublish),
+    "kafka_publish": Kind("kafka", MESSAGE, KafkaPublish),
+    "webhook": Kind("webhook", MESSAGE, Webhook),
 }
+
+
+def kinds_of(server: TargetKind) -> list[JobKind]:
+    """The kinds of jobs that go to such a server."""
+    return [name for name, kind in KINDS.items() if kind.server == server]
 
 
 class Sink(Protocol):
@@ -56,7 +73,20 @@ def open_sink(
     """The driver of a server; it connects at its first job. Loads the server's library. Only a `patient`
     one gives a statement all the time that the settings allow. Raises TargetUnavailable for a host that
     has no address, or one that may not be used."""
+    if kind == "kafka":
+        from siwatsystem.actions.kafka import KafkaSink
+
+        # The cluster names further servers: each address is checked where it is connected to.
+        return KafkaSink(config, settings)
     there = reached(config, settings.command_timeout_sec)
+    if kind == "mqtt":
+        from siwatsystem.actions.mqtt import MqttSink
+
+        return MqttSink(config, there["host"], settings)
+    if kind == "webhook":
+        from siwatsystem.actions.webhook import WebhookSink
+
+        return WebhookSink(config, there["host"], settings)
     if kind == "redis":
         from siwatsystem.actions.redis import RedisSink
 

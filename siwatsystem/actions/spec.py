@@ -4,10 +4,12 @@ Unknown keys are kept in `model_extra`, so that whoever opens an archive can nam
 are errors.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from siwatsystem.actions.receivers import usable_secret, usable_url
 from siwatsystem.identifiers import is_identifier, is_table_name
 
 
@@ -21,6 +23,20 @@ def _table(name: str) -> str:
     if not is_table_name(name):
         raise ValueError(f"{name!r} is no name of a table: name or schema.name of letters, digits and _")
     return name
+
+
+def _mqtt_topic(topic: str) -> str:
+    if re.search(r"[+#\0]", topic):
+        raise ValueError(
+            f"{topic!r} is no topic to publish on: + and # stand for several, NUL is not allowed"
+        )
+    return topic
+
+
+def _kafka_topic(topic: str) -> str:
+    if not re.fullmatch(r"[\w.-]{0,249}", re.sub(r"\{[\w.-]+\}", "", topic), re.ASCII):
+        raise ValueError(f"{topic!r} is no topic: letters, digits, ., _ and -, at most 249, and placeholders")
+    return topic
 
 
 PictureFormat = Literal["jpeg", "png"]
@@ -52,15 +68,55 @@ class SaveImage(ActionModel):
         return {"key": self.key}
 
 
-class Publish(ActionModel):
-    """`redis_publish`: a message on a channel; a JSON object is completed."""
+class Message(ActionModel):
+    """What says something to somebody; a message that is a JSON object is completed."""
+
+    message: str
+
+
+class Publish(Message):
+    """`redis_publish`: a message on a channel."""
 
     type: Literal["redis_publish"]
     channel: Annotated[str, Field(min_length=1)]
-    message: str
 
     def templates(self) -> dict[str, str]:
         return {"channel": self.channel, "message": self.message}
+
+
+class MqttPublish(Message):
+    """`mqtt_publish`: a message on a topic, for new subscribers too where it is retained."""
+
+    type: Literal["mqtt_publish"]
+    topic: Annotated[str, Field(min_length=1), AfterValidator(_mqtt_topic)]
+    retain: bool = False
+
+    def templates(self) -> dict[str, str]:
+        return {"topic": self.topic, "message": self.message}
+
+
+class KafkaPublish(Message):
+    """`kafka_publish`: a message in a topic; those of one `key` stay in their order."""
+
+    type: Literal["kafka_publish"]
+    topic: Annotated[str, Field(min_length=1), AfterValidator(_kafka_topic)]
+    key: str | None = None
+
+    def templates(self) -> dict[str, str]:
+        key = {} if self.key is None else {"key": self.key}
+        return {"topic": self.topic, "message": self.message} | key
+
+
+class Webhook(Message):
+    """`webhook`: a message by HTTP POST, signed with `secret`, else with the worker's for that receiver."""
+
+    type: Literal["webhook"]
+    url: Annotated[str, AfterValidator(usable_url)] = Field(repr=False)
+    secret: Annotated[str, AfterValidator(usable_secret)] | None = Field(default=None, repr=False)
+    signed: bool = True
+
+    def templates(self) -> dict[str, str]:
+        return {"message": self.message}
 
 
 class UpdateCombined(ActionModel):
@@ -78,5 +134,8 @@ class UpdateCombined(ActionModel):
         return {"key_value": self.key_value} | fields
 
 
-Action = Annotated[SaveImage | Publish | UpdateCombined, Field(discriminator="type")]
+MessageAction = Publish | MqttPublish | KafkaPublish | Webhook
+NodeAction = Annotated[SaveImage | MessageAction, Field(discriminator="type")]
+"""What may follow on a detection of the node itself."""
+Action = Annotated[SaveImage | MessageAction | UpdateCombined, Field(discriminator="type")]
 """Any action; pydantic chooses by `type`."""

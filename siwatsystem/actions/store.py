@@ -118,23 +118,31 @@ class Store:
             ).fetchone()
         return row[0]
 
+    def oldest(self, target: str) -> float | None:
+        """When (Unix time) the oldest job whose turn it is at that target was stored; None if none is."""
+        with self.lock:
+            row = self._db.execute(
+                "SELECT created FROM jobs WHERE head = 1 AND target = ? ORDER BY seq LIMIT 1", (target,)
+            ).fetchone()
+        return None if row is None else row[0]
+
     def load(self, seq: int) -> StoredJob | None:
         """The job with its blob, or None if it is gone."""
         with self.lock:
             row = self._db.execute(
-                "SELECT seq, event, subscription, target, kind, payload, expires_at, attempts, refusals, data"
-                " FROM jobs LEFT JOIN blobs USING (seq) WHERE seq = ?",
+                "SELECT seq, event, subscription, target, kind, key, payload, expires_at, attempts, refusals,"
+                " data FROM jobs LEFT JOIN blobs USING (seq) WHERE seq = ?",
                 (seq,),
             ).fetchone()
         if row is None:
             return None
         return StoredJob(
-            *row[:5],
-            payload=json.loads(row[5]),
-            expires_at=row[6],
-            attempts=row[7],
-            refusals=row[8],
-            blob=row[9],
+            *row[:6],
+            payload=json.loads(row[6]),
+            expires_at=row[7],
+            attempts=row[8],
+            refusals=row[9],
+            blob=row[10],
         )
 
     def done(self, seq: int) -> str | None:
@@ -171,6 +179,12 @@ class Store:
                 (event,),
             ).fetchone()
         return Waited(*row) if row else None
+
+    def has_failed(self, target: str) -> bool:
+        """Whether a job that went to that target was given up and is kept."""
+        with self.lock:
+            rows = self._db.execute("SELECT 1 FROM failed WHERE target = ? LIMIT 1", (target,)).fetchall()
+        return bool(rows)
 
     def among(self, seqs: set[int]) -> set[int]:
         """Those of these jobs that still wait."""

@@ -14,8 +14,8 @@ from siwatsystem.errors import TargetUnavailable
 from siwatsystem.identifiers import is_identifier
 from siwatsystem.networks import addresses_of, is_forbidden, literal_ip
 
-TargetKind = Literal["redis", "postgresql"]
-_FORBIDDEN = "may not be connected to: it is link-local, a cloud's metadata, or no machine"
+TargetKind = Literal["redis", "postgresql", "mqtt", "kafka", "webhook"]
+FORBIDDEN = "may not be connected to: it is link-local, a cloud's metadata, or no machine"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -25,19 +25,20 @@ def _schema(name: str) -> str:
     return name
 
 
-def _host(name: str) -> str:
+def usable_host(name: str) -> str:
+    """The host, if it may be one. Raises ValueError for an address that nothing may be sent to."""
     address = literal_ip(name)
     if address is not None and is_forbidden(address):
-        raise ValueError(f"{name} {_FORBIDDEN}")
+        raise ValueError(f"{name} {FORBIDDEN}")
     return name
 
 
 class ServerModel(BaseModel):
-    """What both servers' settings share; unknown keys are kept in `model_extra`."""
+    """What servers' settings share; unknown keys are kept in `model_extra`."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, populate_by_name=True)
 
-    host: Annotated[str, Field(min_length=1), AfterValidator(_host)]
+    host: Annotated[str, Field(min_length=1), AfterValidator(usable_host)]
     port: Port
 
 
@@ -83,7 +84,8 @@ class Target:
         if self.embedded:
             return f"embedded {self.kind}"
         values = dict(self.settings)
-        return f"{self.kind} at {values['host']}:{values['port']}"
+        where = values.get("bootstrap_servers") or f"{values['host']}:{values['port']}"
+        return f"{self.kind} at {where}"
 
     def __repr__(self) -> str:
         return f"Target({self.place})"
@@ -94,7 +96,7 @@ def redis_target(config: RedisServer | Mapping[str, Any] | Literal["embedded"]) 
     if config == "embedded":
         return Target("redis")
     model = config if isinstance(config, RedisServer) else RedisServer.model_validate(config)
-    return Target("redis", _settings(model))
+    return Target("redis", settings_of(model))
 
 
 def postgresql_target(config: PostgresqlServer | Mapping[str, Any] | Literal["embedded"]) -> Target:
@@ -102,7 +104,7 @@ def postgresql_target(config: PostgresqlServer | Mapping[str, Any] | Literal["em
     if config == "embedded":
         return Target("postgresql")
     model = config if isinstance(config, PostgresqlServer) else PostgresqlServer.model_validate(config)
-    return Target("postgresql", _settings(model))
+    return Target("postgresql", settings_of(model))
 
 
 def reached(config: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
@@ -122,7 +124,7 @@ def reached(config: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
     for each in found:
         ip = literal_ip(each)
         if ip is None or is_forbidden(ip):
-            raise TargetUnavailable(f"{host} {_FORBIDDEN}")
+            raise TargetUnavailable(f"{host} {FORBIDDEN}")
     return {**config, "host": found[0] if len(found) == 1 else _accepting(found, port, timeout)}
 
 
@@ -134,7 +136,8 @@ def _accepting(addresses: list[str], port: int, timeout: float) -> str:
     return addresses[0]
 
 
-def _settings(model: ServerModel) -> tuple[tuple[str, Any], ...]:
+def settings_of(model: BaseModel) -> tuple[tuple[str, Any], ...]:
+    """A server's settings as a target keeps them."""
     values = {name: getattr(model, name) for name in type(model).model_fields}
     if "schema_name" in values:
         values["schema"] = values.pop("schema_name")

@@ -103,6 +103,15 @@ class Troubles:
         for problem in problems:
             self.tell(replace(problem, message=f"over: {problem.message}", ended=True))
 
+    def forget(self, target: str) -> None:
+        """Nobody uses the target any more: tell that its refusals are over."""
+        with self._lock:
+            of_target = [refusal for refusal in self._refused if refusal.target == target]
+            problems = [one for refusal in of_target for one in self._refused.pop(refusal).told.values()]
+            self._ended = {refusal: at for refusal, at in self._ended.items() if refusal.target != target}
+        for problem in problems:
+            self.tell(replace(problem, message=f"over: {problem.message}", ended=True))
+
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count jobs that will never be done."""
         OUTBOX_DROPPED.labels(reason).inc(count)

@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,10 +13,11 @@ from siwatsystem.actions.jobs import Dropped, Entry
 from siwatsystem.actions.pending import Group, Pending
 from siwatsystem.actions.pulse import PulsedThread
 from siwatsystem.actions.registry import KINDS
+from siwatsystem.actions.servers import Servers
 from siwatsystem.actions.store import Store
-from siwatsystem.actions.targets import Target
 from siwatsystem.actions.troubles import Troubles
 from siwatsystem.metrics import ACTIONS_DONE
+from siwatsystem.tracing.tracer import EventSpan
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +35,11 @@ class Desk:
 
     store: Store
     pending: Pending
-    targets: Mapping[str, Target]
+    servers: Servers
     troubles: Troubles
     disk_trouble: Callable[[sqlite3.Error], None]
-    wake: Callable[[str], None]
-    """A target has something to do."""
-    hurry: Callable[[str], None]
-    """The same, at once, though its server was away."""
     changed: Callable[[], None]
     """Something came into the store or was given up."""
-    figures: Callable[[], None]
-    """Move the gauges."""
     untold: deque[Problem] = field(default_factory=lambda: deque[Problem](maxlen=1000))
     strikes: Counter[str] = field(default_factory=Counter[str])
     """Writers that ended on an event, by its id."""
@@ -142,7 +137,7 @@ class Writer:
                     # A successor may have taken them over while this thread was held up.
                     if self._replaced or not group.events:
                         return
-                    dropped, following = self._desk.store.append(entries, self._desk.targets)
+                    dropped, following = self._desk.store.append(entries, self._desk.servers.targets)
                     group.stored = True
             except sqlite3.Error as error:
                 self._desk.disk_trouble(error)
@@ -154,7 +149,7 @@ class Writer:
             else:
                 self._forget(group)
                 for key in following | {entry.job.target for _, found in entries for entry in found}:
-                    self._desk.wake(key)
+                    self._desk.servers.wake(key)
                 self._written(dropped)
 
     def _closed_within(self, seconds: float) -> bool:
@@ -193,17 +188,19 @@ class Writer:
             try:
                 for text in (event.event_id, event.lane, event.subscription, job.key):
                     (text or "").encode()
-                found.append(self._entry(job))
+                found.append(self._entry(job, event.span))
             except (ValueError, TypeError, KeyError) as error:
-                ACTIONS_DONE.labels(job.kind, "failed").inc()
+                ACTIONS_DONE.labels(job.kind, "failed", self._desk.servers.place(job.target)).inc()
                 message = f"{job.kind} could not be prepared: {error}"
                 self._desk.troubles.tell(Problem("action_failed", message, event.subscription))
         return found
 
-    def _entry(self, job: Job) -> Entry:
-        if job.target not in self._desk.targets:
+    def _entry(self, job: Job, span: EventSpan | None) -> Entry:
+        if job.target not in self._desk.servers.targets:
             raise KeyError(f"no server {job.target}")
-        payload = json.dumps(dict(job.payload), ensure_ascii=False)
+        # Beside what the action says, so that its delivery, perhaps by a later process, finds the trace.
+        traced = {} if span is None else {"traceparent": span.traceparent}
+        payload = json.dumps({**job.payload, **traced}, ensure_ascii=False)
         # SQLite fails on half a surrogate pair, which JSON may hold, and would take the group with it.
         payload.encode()
         blob = job.blob() if callable(job.blob) else job.blob
@@ -219,7 +216,7 @@ class Writer:
             troubles.dropped("given_up", given_up)
         for job in waiting:
             troubles.dropped("outbox_full")
-            ACTIONS_DONE.labels(job.kind, "dropped").inc()
+            ACTIONS_DONE.labels(job.kind, "dropped", self._desk.servers.place(job.target)).inc()
         if waiting:
             kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(j.kind for j in waiting).items())
             size = self._desk.store.max_bytes // 1_000_000
@@ -238,12 +235,13 @@ class Writer:
             desk.troubles.ends("overload")
         if desk.store.counts.waiting_bytes < desk.store.max_bytes * 0.9:
             desk.troubles.ends("full")
-        desk.figures()
+        desk.servers.move_gauges()
         try:
             if desk.troubles.lasts("disk"):
                 desk.store.probe()
                 desk.troubles.ends("disk")
             self._carry_out()
+            desk.servers.retire()
             if not desk.store.counts.depth and self._untidy and not desk.pending.events:
                 desk.store.tidy()
                 self._untidy = False
@@ -257,7 +255,7 @@ class Writer:
             log.info("outbox: was asked %s; %s", words, answer)
             self._untidy = True
             for key in targets:
-                self._desk.hurry(key)
+                self._desk.servers.hurry(key)
             self._desk.changed()
 
     def _forget(self, group: Group, *, lost: bool = False) -> None:
@@ -269,6 +267,8 @@ class Writer:
                 self._hand.remove(group)
         for event in events:
             self._desk.strikes.pop(event.event_id, None)
+            if event.span is not None:
+                event.span.end(lost=lost)
         if lost:
             self._desk.troubles.dropped("failed", sum(len(event.jobs) for event in events))
         self._desk.changed()

@@ -10,7 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from siwatsystem.actions import build
 from siwatsystem.actions.registry import KINDS
-from siwatsystem.actions.spec import Action, Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.spec import (
+    Action,
+    KafkaPublish,
+    MqttPublish,
+    Publish,
+    SaveImage,
+    UpdateCombined,
+    Webhook,
+)
 from siwatsystem.actions.targets import PostgresqlServer, postgresql_target, redis_target
 
 ACTION: TypeAdapter[SaveImage | Publish | UpdateCombined] = TypeAdapter(Action)
@@ -70,7 +78,7 @@ def test_a_message_that_is_an_object_is_completed() -> None:
         message='{"timestamp": "own", "brand": "{car_brand_cls_v1.brand}", "plate": "{plate.text}",'
         ' "x": {gone.y}}',
     )
-    job = build.publish_job(action, CONTEXT | {"image_key": "k"}, "redis:x")
+    job = build.message_job(action, CONTEXT | {"image_key": "k"}, {"redis": "redis:x"})
     assert json.loads(job.payload["message"]) == {
         "timestamp": "own",
         "brand": "Honda",
@@ -89,7 +97,10 @@ def test_a_message_that_is_an_object_is_completed() -> None:
 )
 def test_other_messages_stay_as_they_are(message: str, expected: str) -> None:
     action = Publish(type="redis_publish", channel="c", message=message)
-    assert build.publish_job(action, CONTEXT, "redis:x").payload == {"channel": "c", "message": expected}
+    assert build.message_job(action, CONTEXT, {"redis": "redis:x"}).payload == {
+        "channel": "c",
+        "message": expected,
+    }
 
 
 def test_fields_without_a_value_are_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -160,7 +171,7 @@ def test_configurations_say_what_is_wrong_and_keep_what_is_unknown() -> None:
 
 def test_every_action_of_the_configuration_has_a_kind() -> None:
     models = {kind.model for kind in KINDS.values() if kind.model is not None}
-    assert models == {SaveImage, Publish, UpdateCombined}
+    assert models == {SaveImage, Publish, UpdateCombined, MqttPublish, KafkaPublish, Webhook}
 
 
 def test_targets_are_shared_by_place_and_show_no_password() -> None:

@@ -21,7 +21,9 @@ from siwatsystem.actions.selection import Request, Selection
 from siwatsystem.actions.targets import redis_target
 from siwatsystem.config import OutboxSettings
 from siwatsystem.errors import TargetUnavailable
-from tests.servers import until
+from tests.servers import RedisServer, redis_server, servers, until
+
+__all__ = ["redis_server", "servers"]
 
 HALF = "\ud800"
 """Half a surrogate pair: JSON may hold it, UTF-8 may not."""
@@ -73,6 +75,115 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def refusals(problems: list[Problem]) -> list[str | None]:
     return [problem.subscription for problem in problems if problem.subscription]
+
+
+def test_how_long_a_server_keeps_its_actions_waiting(tmp_path: Path, redis_server: RedisServer) -> None:
+    redis_server.pause()
+    outbox = Outbox(OutboxSettings(retry_max_sec=0.5), tmp_path / "outbox.db")
+    target = outbox.register(redis_target(dict(redis_server.config)))
+
+    def age() -> float:
+        (server,) = outbox.status()["servers"]
+        return server["oldestSec"]
+
+    began = time.monotonic()
+    for _ in range(3):
+        outbox.submit(OutboxEvent((Job("redis_publish", target, {"channel": "c", "message": "x"}),)))
+    until(lambda: outbox.depth() and age() > 1.0)
+    assert age() <= time.monotonic() - began + 0.2
+    # Another process finds them waiting since then.
+    outbox.close()
+    outbox = Outbox(OutboxSettings(retry_max_sec=0.5), tmp_path / "outbox.db")
+    until(lambda: outbox.status()["servers"] and age() > 2.0)
+    assert age() <= time.monotonic() - began + 0.2
+    redis_server.resume()
+    until(lambda: not outbox.depth())
+    until(lambda: age() == 0)
+    outbox.close()
+
+
+def test_an_outage_ends_with_the_last_action_that_waits_for_the_server(tmp_path: Path) -> None:
+    problems: list[Problem] = []
+    settings = OutboxSettings(retry_sec=0.1, retry_max_sec=0.2)
+    outbox = Outbox(settings, tmp_path / "outbox.sqlite", on_problem=problems.append)
+    away = outbox.register(redis_target({"host": "127.0.0.1", "port": 1}))
+    job = Job("redis_publish", away, {"channel": "c", "message": "m"}, expires_at=time.time() + 1)
+    try:
+        outbox.submit(OutboxEvent((job,)))
+        until(lambda: outbox.status()["degraded"])
+        until(lambda: outbox.status()["dropped"].get("expired"))
+        until(lambda: outbox.status()["degraded"] == [], 10)
+        assert [server["error"] for server in outbox.status()["servers"]] == [None]
+        until(lambda: len(problems) == 2)
+        assert [problem.ended for problem in problems] == [False, True]
+        assert problems[1].message == "nothing waits any more for redis at 127.0.0.1:1, which was away"
+    finally:
+        outbox.close()
+
+
+def test_one_action_that_is_never_answered_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that fails at one message: it is tried, given up and kept, and the others arrive."""
+    taken: list[str] = []
+
+    class Failing(Sink):
+        def deliver(self, job: StoredJob) -> None:
+            if job.payload["message"] == "poison":
+                raise TargetUnavailable("it answers 500 Internal Server Error")
+            super().deliver(job)
+
+    monkeypatch.setattr(delivery, "open_sink", lambda _, config, *__, **___: Failing(config, taken))
+    settings = OutboxSettings(retry_sec=0.05, retry_max_sec=0.1, max_attempts=3)
+    outbox = Outbox(settings, tmp_path / "outbox.sqlite")
+    there = outbox.register(redis_target({"host": "127.0.0.1", "port": 2}))
+
+    def submit(text: str) -> None:
+        outbox.submit(OutboxEvent((Job("redis_publish", there, {"channel": "c", "message": text}),)))
+
+    try:
+        submit("poison")
+        until(lambda: outbox.status()["degraded"])
+        for number in range(20):
+            submit(str(number))
+            until(lambda number=number: str(number) in taken)
+            time.sleep(0.05)
+        until(lambda: outbox.status()["failed"] == 1)
+        assert outbox.depth() == {}
+        assert taken == [str(number) for number in range(20)]
+    finally:
+        outbox.close()
+
+
+def test_what_a_server_that_is_away_did_not_answer_is_never_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    away = threading.Event()
+    away.set()
+    tried: list[str] = []
+
+    class Away(Sink):
+        def deliver(self, job: StoredJob) -> None:
+            tried.append(job.payload["message"])
+            if away.is_set():
+                raise TargetUnavailable("nobody there")
+            super().deliver(job)
+
+    monkeypatch.setattr(delivery, "open_sink", lambda _, config, *__, **___: Away(config, taken))
+    settings = OutboxSettings(retry_sec=0.01, retry_max_sec=0.02, max_attempts=1)
+    outbox = Outbox(settings, tmp_path / "outbox.sqlite")
+    there = outbox.register(redis_target({"host": "127.0.0.1", "port": 2}))
+    try:
+        for number in range(5):
+            job = Job("redis_publish", there, {"channel": "c", "message": str(number)})
+            outbox.submit(OutboxEvent((job,)))
+        until(lambda: len(tried) > 20)
+        away.clear()
+        until(lambda: len(taken) == 5)
+        assert outbox.status()["failed"] == 0
+    finally:
+        outbox.close()
 
 
 def test_half_a_character_costs_no_other_event(bench: Bench) -> None:

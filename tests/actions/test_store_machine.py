@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from siwatsystem.actions.targets import Target, TargetKind
 MAX_BYTES = 8000
 NOW = 1e9
 NEVER = 1e18
-TARGETS = {kind: Target(kind) for kind in ("redis", "postgresql")}
+TARGETS = {kind: Target(kind) for kind in get_args(TargetKind)}
 BY_KEY = {target.key: target for target in TARGETS.values()}
 
 kinds = st.sampled_from(sorted(KINDS))
