@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of frames on their way; nothing of it is loaded unless `tracing.endpoint` is set."""
