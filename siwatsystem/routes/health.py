@@ -6,11 +6,19 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from siwatsystem import __version__
+from siwatsystem.build_info import build_info
 from siwatsystem.routes.access import worker_of
 from siwatsystem.worker import Worker
 
 router = APIRouter(tags=["operation"])
+
+
+class Build(BaseModel):
+    """Where the running code came from."""
+
+    revision: str | None = Field(description="The commit that the image was built of; null outside of images")
+    built_at: str | None = Field(description="When the image was built; null outside of images")
+    python: str
 
 
 class Health(BaseModel):
@@ -18,6 +26,7 @@ class Health(BaseModel):
 
     status: Literal["ok", "degraded"] = Field(description="`degraded` while something is wrong")
     version: str
+    build: Build
     uptime_sec: float
     open: bool = Field(description="No token is needed to command this worker")
     subscriptions: int
@@ -46,11 +55,13 @@ async def health(request: Request) -> Health:
     worker = worker_of(request)
     subscriptions = worker.subscriptions.all()
     outbox = worker.engine.status()
+    build = build_info()
     failed = [str(failure) for failure in worker.supervisor.failures()]
     problems = list(dict.fromkeys([*_problems(worker), *outbox["degraded"], *failed]))
     return Health(
         status="degraded" if problems else "ok",
-        version=__version__,
+        version=build.version,
+        build=Build(revision=build.revision, built_at=build.built_at, python=build.python),
         uptime_sec=round(time.time() - worker.started_at, 1),
         open=worker.settings.control_token is None,
         subscriptions=len(subscriptions),

@@ -1,8 +1,8 @@
 """`GET /camera/{camera_id}/image`: the newest frame as JPEG, encoded once however many ask."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
@@ -13,12 +13,11 @@ from siwatsystem import metrics
 from siwatsystem.frames import Crop, Frame, Image, encode_jpeg
 from siwatsystem.loops import AnalysisLoop, Member
 from siwatsystem.overlay import draw
-from siwatsystem.reports import wire_time
+from siwatsystem.overview.jpegs import jpeg_once
 from siwatsystem.routes.access import worker_of
 from siwatsystem.web.refusals import GUARDED, refusal
+from siwatsystem.wire_time import wire_time
 from siwatsystem.worker import Worker
-
-log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["images"], responses=GUARDED)
 
@@ -32,7 +31,7 @@ FAILED = refusal("The frame could not be encoded")
 
 
 @router.get(
-    "/camera/{camera_id}/image",
+    "/camera/{camera_id:path}/image",
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "The newest frame"},
@@ -93,7 +92,7 @@ def _plain(scope: Scope) -> tuple[AnalysisLoop, Frame] | None:
         return None
     path: str = scope["path"]
     camera_id = path.removeprefix(PREFIX).removesuffix(SUFFIX)
-    if "/" in camera_id or len(path) != len(PREFIX) + len(camera_id) + len(SUFFIX):
+    if len(path) != len(PREFIX) + len(camera_id) + len(SUFFIX):
         return None
     worker: Worker = scope["app"].state.worker
     loop = worker.loop_of(camera_id)
@@ -111,7 +110,7 @@ def _headers(frame: Frame, data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 @router.get(
-    "/camera/{camera_id}/stream",
+    "/camera/{camera_id:path}/stream",
     response_class=StreamingResponse,
     responses={200: {"content": {MJPEG: {}}, "description": "MJPEG, newest frames only"}, 404: NOT_FOUND},
 )
@@ -149,12 +148,7 @@ async def _picture(loop: AnalysisLoop, frame: Frame, camera_id: str, *, overlay:
 
 
 async def _encoded(frame: Frame, crop: Crop | None) -> bytes:
-    def begin() -> asyncio.Future[bytes]:
-        return asyncio.get_running_loop().run_in_executor(None, _encode, frame.cropped, crop)
-
-    made = frame.once(("jpeg", crop), begin)
-    # The future is the frame's, not this request's: a client that leaves must not end it for the others.
-    return made.result() if made.done() else await asyncio.shield(made)
+    return await jpeg_once(frame, ("jpeg", crop), partial(_encode, frame.cropped, crop))
 
 
 async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
@@ -163,19 +157,9 @@ async def _drawn(frame: Frame, crop: Crop | None, member: Member) -> bytes:
     def picture(crop: Crop | None) -> Image:
         return draw(frame.image, seen, crop)
 
-    def begin() -> asyncio.Future[bytes]:
-        return asyncio.get_running_loop().run_in_executor(None, _encode, picture, crop)
-
-    return await asyncio.shield(frame.once(("overlay", crop, seen), begin))
+    return await jpeg_once(frame, ("overlay", crop, seen), partial(_encode, picture, crop))
 
 
 def _encode(picture: Callable[[Crop | None], Image], crop: Crop | None) -> bytes:
-    """Raises ValueError, whatever a library makes of a picture that it cannot take."""
     metrics.JPEG_ENCODED.inc()
-    try:
-        return encode_jpeg(picture(crop))
-    except ValueError:
-        raise
-    except Exception as error:
-        log.exception("a picture could not be encoded")
-        raise ValueError(f"the picture could not be encoded ({type(error).__name__})") from error
+    return encode_jpeg(picture(crop))

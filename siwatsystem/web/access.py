@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -29,11 +30,21 @@ log = logging.getLogger(__name__)
 Role = Literal["open", "view", "control"]
 
 OPEN_PATHS = frozenset({"/", "/health", "/favicon.ico", "/deepstream/health", "/deepstream/ui"})
+OPEN_FOLDERS = ("/assets/", "/deepstream/assets/")
+"""What pages are made of (`web.static`): to read, nothing else."""
 OPEN_POSTS = frozenset({"/login", "/logout"})
 """What a browser does to get and end a login; both look at its origin themselves."""
 COOKIE = "siwat_login"
+ROLE = "siwatsystem.role"
+"""Key of a request's scope: what its caller may, where more than an open door was asked for."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+WEBHOOK = "webhook-id"
+"""Header of every webhook of a worker, which is never a command."""
 TOO_MANY = "too many wrong tokens came from this address: try again in a second"
+
+
+Whose = Callable[[str], str | None]
+"""Who has this token; None: nobody."""
 
 
 def logins_of(connection: HTTPConnection) -> Logins:
@@ -48,13 +59,19 @@ def guesses_of(connection: HTTPConnection) -> Guesses:
     return guesses
 
 
+def role_of(connection: HTTPConnection) -> LoginRole:
+    """What the caller of a guarded route may."""
+    role: LoginRole = connection.scope.get(ROLE, "view")
+    return role
+
+
 def needed_role(kind: str, path: str, method: str = "GET") -> Role:
     """What a request must be allowed to do: whatever is not listed needs `view` to read, `control` else."""
     if kind == "websocket":
         return "control"
     if method not in SAFE_METHODS:
         return "open" if method == "POST" and path in OPEN_POSTS else "control"
-    return "open" if path in OPEN_PATHS else "view"
+    return "open" if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS) else "view"
 
 
 def roles_of(token: str | None, settings: Settings) -> frozenset[Role]:
@@ -131,13 +148,27 @@ def known_host(headers: Headers, settings: Settings) -> bool:
 
 class AccessMiddleware:
     """Refuses what the caller's token does not allow: 401 without a known one, 403 with too little, 429 to
-    who tries too many."""
+    who tries too many.
 
-    def __init__(self, app: ASGIApp, settings: Settings, logins: Logins, guesses: Guesses) -> None:
+    `sockets`: for the path of a WebSocket, whose the tokens are that open it and nothing else. The route
+    finds who it is in `state.caller`, and has to hold them to it. `body`: of a refusal, from its reason.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        logins: Logins,
+        guesses: Guesses,
+        sockets: Mapping[str, Whose] | None = None,
+        body: Callable[[str], object] = lambda reason: {"detail": reason},
+    ) -> None:
         self._app = app
         self._settings = settings
         self._logins = logins
         self._guesses = guesses
+        self._sockets = sockets or {}
+        self._body = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
@@ -158,7 +189,7 @@ class AccessMiddleware:
         else:
             more = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(status)
             detail = TOO_MANY if status == 429 else "a token is needed" if status == 401 else "not allowed"
-            await JSONResponse({"detail": detail}, status, headers=more)(scope, receive, send)
+            await JSONResponse(self._body(detail), status, headers=more)(scope, receive, send)
 
     def _refusal(self, kind: str, scope: Scope) -> int | None:
         """The HTTP status of a refusal; None for what is allowed."""
@@ -167,7 +198,10 @@ class AccessMiddleware:
         if needed == "open":
             return None
         headers = Headers(scope=scope)
-        roles = tried(peer_of(scope), _bearer(headers), self._settings, self._guesses)
+        token = _bearer(headers)
+        if self._known(kind, scope, token):
+            return None if same_origin(headers) and self._meant(headers) else 403
+        roles = tried(peer_of(scope), token, self._settings, self._guesses)
         if roles is None:
             return 429
         role = self._logged_in(kind, scope, headers)
@@ -175,8 +209,20 @@ class AccessMiddleware:
             roles |= {"view", role}
         if needed not in roles:
             return 403 if "view" in roles else 401
-        # A browser sends what a page of others asks for, in the name of whoever sits before it.
-        return None if reading or (same_origin(headers) and self._meant(headers)) else 403
+        scope[ROLE] = "control" if "control" in roles else "view"
+        # A browser sends what a page of others asks for, in the name of whoever sits before it; a worker on
+        # this machine what an archive of others makes it post.
+        meant = WEBHOOK not in headers and same_origin(headers) and self._meant(headers)
+        return None if reading or meant else 403
+
+    def _known(self, kind: str, scope: Scope, token: str | None) -> bool:
+        """Whether the token is one of those that open this WebSocket alone."""
+        whose = self._sockets.get(scope["path"]) if kind == "websocket" else None
+        caller = None if whose is None or token is None else whose(token)
+        if caller is None:
+            return False
+        scope.setdefault("state", {})["caller"] = caller
+        return True
 
     def _logged_in(self, kind: str, scope: Scope, headers: Headers) -> LoginRole | None:
         """The role of the login that the cookie stands for. A cookie is sent by whatever page makes a browser

@@ -1,9 +1,5 @@
 """What every answer tells a browser: take it for what it says it is, keep no copy, and where pages stand."""
 
-import base64
-import hashlib
-import re
-
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,21 +9,12 @@ ASSETS = "/static-offline-docs/"
 PAGES = "default-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; style-src 'self' \
 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """For pages that a library makes, with its script in them."""
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-
-
-def policy_of(page: str) -> str:
-    """Content-Security-Policy of a page that needs nothing but its own inline script and style."""
-    allowed: dict[str, list[str]] = {"script": ["'none'"], "style": ["'none'"]}
-    for kind, text in _INLINE.findall(page):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        allowed[kind] = [*(one for one in allowed[kind] if one != "'none'"), f"'sha256-{digest}'"]
-    lists = "; ".join(f"{kind}-src {' '.join(found)}" for kind, found in allowed.items())
-    return (
-        # `blob:` is what a page's own script has fetched, and shows.
-        f"default-src 'none'; {lists}; img-src 'self' data: blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+OWN_FILES = (
+    # `blob:` is what a page's own script has fetched, and shows.
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""For our pages whose scripts and styles are files (`web.static`)."""
 
 
 class BrowserHeaders:

@@ -76,6 +76,13 @@ def test_the_newest_frame_whole(stage: Stage, url: str):
     assert answer.headers["content-length"] == str(len(answer.content))
 
 
+@pytest.mark.parametrize("query", ["", "?full=1"])
+def test_an_identifier_may_hold_slashes(stage: Stage, query: str):
+    stage.app.state.worker.loop_of = {"d;hall/1": stage.loop}.get
+    assert stage.client.get(f"/camera/d;hall%2F1/image{query}").status_code == 200
+    assert stage.client.get(f"/camera/d;hall%2F2/image{query}").json()["detail"] == "no subscription d;hall/2"
+
+
 def test_a_crop_and_the_frame_beyond_it(stage: Stage):
     stage.loop.crop = CROP
     whole, part = stage.source.latest.image, stage.source.latest.image[20:60, 10:50]

@@ -1,0 +1,1 @@
+"""What the dashboard is told: computed once for all who look, and only while somebody does."""
