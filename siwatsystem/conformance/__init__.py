@@ -1,0 +1,1 @@
+"""Whether a worker at an address speaks the protocol: what `siwat check` runs."""
