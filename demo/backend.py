@@ -1,15 +1,15 @@
 """A backend as a customer would write it: subscribes displays to cameras, starts visits, listens."""
 
 import asyncio
-import contextlib
 import itertools
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from siwatsystem.client import Client, ClientError, Unreadable
+
+log = logging.getLogger(__name__)
 
 Listener = Callable[[dict[str, Any]], None]
 RECONNECT_SEC = 2.0
@@ -27,19 +27,18 @@ class Camera:
     def display(self) -> str:
         return self.identifier.partition(";")[0]
 
-    def subscribe(self, model_url: str, model_name: str, model_id: int) -> dict[str, Any]:
-        """The `subscribe` message for this camera."""
-        payload: dict[str, Any] = {
-            "subscriptionIdentifier": self.identifier,
-            "modelUrl": model_url,
-            "modelName": model_name,
-            "modelId": model_id,
-        }
-        if self.snapshot_interval_ms is None:
-            payload["rtspUrl"] = self.address
-        else:
-            payload |= {"snapshotUrl": self.address, "snapshotInterval": self.snapshot_interval_ms}
-        return {"type": "subscribe", "payload": payload}
+    async def subscribe(self, worker: Client, model_url: str, model_name: str, model_id: int) -> None:
+        """Ask the worker for this camera. Raises ClientError."""
+        is_video = self.snapshot_interval_ms is None
+        await worker.subscribe(
+            self.identifier,
+            rtsp_url=self.address if is_video else None,
+            snapshot_url=None if is_video else self.address,
+            snapshot_interval=self.snapshot_interval_ms,
+            model_url=model_url,
+            model_name=model_name,
+            model_id=model_id,
+        )
 
 
 @dataclass
@@ -56,40 +55,34 @@ class Backend:
     visits: dict[str, int] = field(default_factory=dict[str, int])
 
     async def run(self) -> None:
-        """Until cancelled; connects again whenever the worker was away."""
+        """Until cancelled; the client connects again whenever the worker was away."""
         while True:
-            with contextlib.suppress(OSError, ConnectionClosed):
-                async with connect(self.worker_url, compression=None) as socket:
-                    for camera in self.cameras:
-                        message = camera.subscribe(self.model_url, self.model_name, self.model_id)
-                        await socket.send(json.dumps(message))
-                    async with self._visiting(socket):
-                        await self._listen(socket)
+            try:
+                async with Client(self.worker_url) as worker:
+                    messages = worker.messages()
+                    visiting = asyncio.create_task(self._visits(worker))
+                    try:
+                        for camera in self.cameras:
+                            await camera.subscribe(worker, self.model_url, self.model_name, self.model_id)
+                        async for message in messages:
+                            self._heard(message)
+                    finally:
+                        visiting.cancel()
+                        await asyncio.gather(visiting, return_exceptions=True)
+            except ClientError as error:
+                log.warning("%s", error)
             await asyncio.sleep(RECONNECT_SEC)
 
-    async def _listen(self, socket: ClientConnection) -> None:
-        async for text in socket:
-            message: dict[str, Any] = json.loads(text)
-            if message["type"] == "patchSession":
-                answer = {"sessionId": message["sessionId"], "success": True, "message": "merged"}
-                await socket.send(json.dumps({"type": "patchSessionResult", "payload": answer}))
-            self.listener(message)
+    def _heard(self, message: Any) -> None:
+        if not isinstance(message, Unreadable):
+            fields: dict[str, Any] = message.model_dump(by_alias=True, exclude_unset=True)
+            self.listener({"type": message.type, **fields})
 
-    @contextlib.asynccontextmanager
-    async def _visiting(self, socket: ClientConnection) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._visits(socket))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _visits(self, socket: ClientConnection) -> None:
+    async def _visits(self, worker: Client) -> None:
         """A new visit on every display now and then, as cars come and go."""
         for number in itertools.count(1000):
             for index, camera in enumerate(self.cameras):
                 session = number * 10 + index
                 self.visits[camera.display] = session
-                payload = {"displayIdentifier": camera.display, "sessionId": session}
-                await socket.send(json.dumps({"type": "setSessionId", "payload": payload}))
+                await worker.set_session(camera.display, session)
             await asyncio.sleep(self.visit_sec)

@@ -27,6 +27,9 @@ class Collected:
     def register(self, target: Target) -> str:
         return target.key
 
+    def release(self, key: str) -> None:
+        pass
+
     def submit(self, event: OutboxEvent) -> bool:
         self.jobs += event.jobs
         return True

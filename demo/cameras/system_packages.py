@@ -23,7 +23,7 @@ PACKAGES = (
     "gstreamer1.0-plugins-ugly",
     "gstreamer1.0-libav",
 )
-FOR_TESTS = ("chromium", "strace")
+FOR_TESTS = ("chromium", "mosquitto", "strace")
 """Packages whose program has their name."""
 APT = ["-qq", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"]
 INSTALL_TIMEOUT_SEC = 900

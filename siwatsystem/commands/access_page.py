@@ -12,7 +12,7 @@ from siwatsystem.web.access import needed_role
 
 HEADER = """# Who may
 
-Generated from the routes of the application by `make docs`. `open`: everybody; `view`: the view or the
+Generated from the routes of both servers by `make docs`. `open`: everybody; `view`: the view or the
 control token (or a login with one); `control`: the control token (or a login with it). What is not listed
 needs `view` to be read, and `control` for every method but GET, HEAD and OPTIONS.
 
@@ -28,12 +28,23 @@ asks (`Origin`), and without a control token also when a browser asks under a na
 `localhost` nor one of `hostnames`. After 20 different wrong tokens from an address one a second is looked at
 (429). [SECURITY.md](../SECURITY.md) says what all this is for.
 
-| method | path | needs |
+## The worker
+
+"""
+ROUTES = """| method | path | needs |
 |---|---|---|
 """
 COMMANDS = """
 | command on `WS /` | needs |
 |---|---|
+"""
+CONTROL = """
+## The control server
+
+`WS /deepstream/ws` is also open to an app that the server has launched, with the token that this launch was
+given: as that instance alone, until the app has ended. `/deepstream/test` answers 403 to everybody where the
+test routes are off (`control.test_routes`).
+
 """
 
 
@@ -69,15 +80,21 @@ def _doors(routes: Iterable[Any], prefix: str) -> Iterator[Door]:
         elif isinstance(route, WebSocketRoute):
             yield Door("WS", prefix + route.path)
         elif isinstance(route, Route):
-            yield from (Door(method, prefix + route.path) for method in route.methods or ())
+            yield from (Door(method, prefix + route.path_format) for method in route.methods or ())
         else:
             raise TypeError(f"a {type(route).__name__} is no route that is known here")
 
 
 def access_page() -> str:
-    """The tables of every route and command, as Markdown."""
+    """The tables of every route and command of both servers, as Markdown."""
     from siwatsystem.app import create_app
+    from siwatsystem.deepstream.application import create_app as create_control
 
-    rows = [f"| {door.method} | `{door.path}` | {door.needs} |\n" for door in doors(create_app(Settings()))]
     commands = [f"| `{command}` | {needed_role('websocket', '/')} |\n" for command in COMMAND_TYPES]
-    return HEADER + "".join(rows) + COMMANDS + "".join(commands)
+    settings = Settings()
+    worker, control = _rows(create_app(settings)), _rows(create_control(settings))
+    return "".join((HEADER, ROUTES, *worker, COMMANDS, *commands, CONTROL, ROUTES, *control))
+
+
+def _rows(app: FastAPI) -> list[str]:
+    return [f"| {door.method} | `{door.path}` | {door.needs} |\n" for door in doors(app)]

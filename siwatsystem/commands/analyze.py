@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
 import uuid
@@ -35,6 +36,8 @@ def analyze(
     """
     if not server.startswith(("ws://", "wss://")):
         console.leave(f"--server {server}: should begin with ws:// or wss://", 2)
+    # Until the app itself listens to it: imports take seconds.
+    signal.signal(signal.SIGTERM, _leave)
     _log(verbose)
     # Decoders and runtimes are loaded by whoever runs something, not by every command.
     from siwatsystem import heaps
@@ -43,7 +46,6 @@ def analyze(
     from siwatsystem.analysis.app_metrics import allocated
     from siwatsystem.config import load_settings
     from siwatsystem.errors import InvalidSetting
-    from siwatsystem.server import leave
 
     try:
         found, warnings = read_config(Path(config))
@@ -64,10 +66,16 @@ def analyze(
     heaps.share()
     app = App(identity, found, settings.model_copy(update={"runtime": runtime}))
     status = asyncio.run(app.run())
-    if not app.is_idle:
-        logging.shutdown()
-        os._exit(status)
-    leave(status)
+    # All that counts is on disk. An orderly end of the interpreter takes seconds where torch is loaded, and
+    # must not be had at all while a runtime computes.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 def _log(verbose: bool) -> None:

@@ -10,6 +10,9 @@ from siwatsystem.errors import InvalidSetting
 LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 LOG_MB, LOGS_KEPT = 5.0, 5
 LOOPBACK = "127.0.0.1"
+SEND_BUFFER_KB = 256
+"""A status of ten thousand files has 400 KB. A buffer of less than two of loopback's packets (64 KB) waits 40
+ms for each to be acknowledged."""
 
 
 def control() -> NoReturn:
@@ -42,7 +45,7 @@ def serve(settings: Settings) -> None:
         await app.state.service.end()
 
     where = (settings.control.host or LOOPBACK, settings.control.port)
-    server.run(app, settings, where, LargeBodies, end)
+    server.run(app, settings, where, LargeBodies, end, SEND_BUFFER_KB)
 
 
 def set_up_logs(settings: Settings) -> None:

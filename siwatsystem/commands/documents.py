@@ -9,7 +9,6 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from siwatsystem.commands.access_page import access_page
 from siwatsystem.config import Settings
 from siwatsystem.pipeline.node import PipelineSpec
 
@@ -78,9 +77,18 @@ def pipeline_schema() -> str:
 
 
 def write(folder: Annotated[Path, typer.Option(help="Where to write")] = Path("docs")) -> None:
-    """Write docs/settings.md, docs/access.md and docs/pipeline.schema.json."""
+    """Write docs/settings.md, docs/access.md, docs/pipeline.schema.json and docs/messages.d.ts."""
+    # Both servers, which no other command needs before it knows what is asked of it.
+    from siwatsystem.commands.access_page import access_page
+    from siwatsystem.commands.typescript import definitions
+
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"settings.md": settings_page, "access.md": access_page, "pipeline.schema.json": pipeline_schema}
+    pages = {
+        "settings.md": settings_page,
+        "access.md": access_page,
+        "pipeline.schema.json": pipeline_schema,
+        "messages.d.ts": definitions,
+    }
     for name, page in pages.items():
         text = page()
         (folder / name).write_text(text, encoding="utf-8")

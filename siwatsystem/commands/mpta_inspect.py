@@ -103,6 +103,9 @@ def _write_line(write: Write) -> str:
     verb = {
         "redis_save_image": "saves an image under",
         "redis_publish": "publishes on",
+        "mqtt_publish": "publishes over MQTT on",
+        "kafka_publish": "sends to the Kafka topic",
+        "webhook": "posts to",
         "postgresql_update_combined": "writes the record of",
         "initial_record": "makes a record in",
     }[write.kind]

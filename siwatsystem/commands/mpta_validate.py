@@ -43,7 +43,8 @@ def show(found: Examination, err: bool = False) -> None:
     verdict = "valid" if found.valid else f"not valid, {_count(len(found.problems), 'mistake')}"
     warned = f", {_count(len(found.warnings), 'warning')}" if found.warnings else ""
     unseen = "; the models were not looked at" if found.folder is None else ""
-    typer.echo(f"{found.source}: {verdict}{warned}{unseen}", err=err)
+    rest = "" if found.complete else "; more is looked at once these are mended"
+    typer.echo(f"{found.source}: {verdict}{warned}{unseen}{rest}", err=err)
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""`siwat outbox …`: what waits for Redis and PostgreSQL, to look at, try again or drop."""
+"""`siwat outbox …`: what waits for the servers of actions, to look at, try again or drop."""
 
 import json
 import re
@@ -22,7 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="What waits for Redis and PostgreSQL: look at it, try it again, drop it; beside a worker too.",
+    help="What waits for Redis, PostgreSQL, brokers and receivers: look at it, try it again, drop it; beside"
+    " a worker too.",
 )
 
 File = Annotated[
@@ -126,18 +127,22 @@ def retry(
 
     Examples: `siwat outbox retry --failed`, `siwat outbox retry 117 118`
 
-    Exit status 0: done, or nothing fits; 1: a number that is not there, or the worker does not answer.
+    Exit status 0: done, or nothing fits; 1: a number that is not there or does not fit the options,
+    or the worker does not answer.
     """
     path = _path(file)
     with console.told():
         with opened(path) as found:
             chosen = _selection(found, seqs, server, kind, session, older_than, failed, waiting)
-        answer = _ask(path, "retry", chosen)
+            missing = _missing(found, chosen)
+        answer, running = _ask(path, "retry", chosen)
     left = (
         f"; {answer.left} cannot be tried again (picture or server not known any more)" if answer.left else ""
     )
-    _tell(answer, f"{answer.waiting} waiting and {answer.failed} failed are tried again{left}", as_json)
-    _missing(seqs, answer)
+    when = "tried again" if running else "tried as soon as a worker starts: none has this outbox in use"
+    words = f"{answer.waiting} waiting and {answer.failed} failed are {when}{left}"
+    _tell(answer, running, words, as_json)
+    _leave_missing(missing, seqs, answer)
 
 
 @app.command("drop")
@@ -160,8 +165,8 @@ def drop(
 
     Examples: `siwat outbox drop --failed`, `siwat outbox drop --kind redis_save_image --older-than 2h --yes`
 
-    Exit status 0: done, or nothing fits; 1: not confirmed, a number that is not there, or the worker does not
-    answer; 2: neither a filter nor `--all`.
+    Exit status 0: done, or nothing fits; 1: not confirmed, a number that is not there or does not fit the
+    options, or the worker does not answer; 2: neither a filter nor `--all`.
     """
     if not (seqs or server or kind or session or older_than or failed or waiting or everything):
         console.leave("say what to drop: numbers, a filter, or --all", 2)
@@ -170,11 +175,12 @@ def drop(
         with opened(path) as found:
             chosen = _selection(found, seqs, server, kind, session, older_than, failed, waiting)
             sums = found.sums(chosen)
+            missing = _missing(found, chosen)
         if sums.waiting + sums.failed and not yes:
             _confirm(f"Drop {_words(sums)}?")
-        answer = _ask(path, "drop", chosen)
-    _tell(answer, f"{answer.waiting} waiting and {answer.failed} failed were dropped", as_json)
-    _missing(seqs, answer)
+        answer, running = _ask(path, "drop", chosen)
+    _tell(answer, running, f"{answer.waiting} waiting and {answer.failed} failed were dropped", as_json)
+    _leave_missing(missing, seqs, answer)
 
 
 def _path(file: Path | None) -> Path:
@@ -218,11 +224,11 @@ def _seconds(age: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def _ask(path: Path, do: Literal["retry", "drop"], chosen: Selection) -> Answer:
-    answer = ask(path, Request(do, chosen))
+def _ask(path: Path, do: Literal["retry", "drop"], chosen: Selection) -> tuple[Answer, bool]:
+    answer, running = ask(path, Request(do, chosen))
     if answer.error is not None:
         console.leave(f"the worker refused it: {answer.error}", 1)
-    return answer
+    return answer, running
 
 
 def _confirm(question: str) -> None:
@@ -237,10 +243,32 @@ def _words(sums: Sums) -> str:
     return f"{sums.waiting} waiting and {sums.failed} failed ({size_words(sums.size)})"
 
 
-def _tell(answer: Answer, words: str, as_json: bool) -> None:
-    typer.echo(answer.dump() if as_json else words)
+def _tell(answer: Answer, running: bool, words: str, as_json: bool) -> None:
+    typer.echo(json.dumps({**asdict(answer), "running": running}) if as_json else words)
 
 
-def _missing(seqs: list[int] | None, answer: Answer) -> None:
+def _missing(found: OutboxFile, chosen: Selection) -> str | None:
+    """What is said of the numbers that were given and that nothing fits. Ends the command where nothing fits
+    any of them."""
+    if chosen.seqs is None:
+        return None
+    asked = set(chosen.seqs)
+    there, fit = ({row.seq for row in found.rows(one)} for one in (Selection(seqs=chosen.seqs), chosen))
+    said = "; ".join(
+        f"{words}: {', '.join(map(str, sorted(seqs)))}"
+        for words, seqs in (
+            ("there is no such action in the outbox", asked - there),
+            ("in the outbox, but not what the options ask for", there - fit),
+        )
+        if seqs
+    )
+    if not fit:
+        console.leave(said, 1)
+    return said or None
+
+
+def _leave_missing(missing: str | None, seqs: list[int] | None, answer: Answer) -> None:
+    if missing is not None:
+        console.leave(missing, 1)
     if seqs and answer.waiting + answer.failed < len(set(seqs)):
         raise typer.Exit(1)

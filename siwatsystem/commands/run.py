@@ -50,7 +50,7 @@ def run(
     """Run a pipeline over a source and show what it sees.
 
     Exit status 0; 1 where the archive or the source could not be used, or only in part (with all
-    that could be read done); 2: wrong usage.
+    that could be read done), and where actions wait or were given up; 2: wrong usage.
     """
     if fps is not None and every is not None:
         console.leave("--fps and --every exclude each other", 2)

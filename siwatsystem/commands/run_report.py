@@ -149,7 +149,7 @@ def show(found: Mapping[str, Any], mode: str, ended: str | None, written: Sequen
             table.add_row(node, ", ".join(f"{name} {count}" for name, count in labels.items()), style="")
         out.print(table)
     if found["actions"]:
-        table = _table({"print": "would be done", "none": "left out", "do": "done"}[mode], "times")
+        table = _table({"print": "would be done", "none": "left out", "do": "to be done"}[mode], "times")
         for kind, count in found["actions"].items():
             table.add_row(kind, str(count))
         out.print(table)

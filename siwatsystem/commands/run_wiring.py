@@ -100,7 +100,7 @@ def execute(wanted: Wanted) -> int:
         context = EventContext(_camera_id(wanted), wanted.display, wanted.session)
         run = Run(pipeline, actions, context, wanted.plan, stopped.is_set, watch, report.late)
         stack.enter_context(_interruptible(stopped))
-        began = time.monotonic()
+        began, busy = time.monotonic(), time.process_time()
         done: list[str] = []
         for name, material in _named(materials):
             report.begin(material.name)
@@ -111,12 +111,12 @@ def execute(wanted: Wanted) -> int:
                 run.problems.append(error.message)
             if run.ended is not None:
                 break
-        wall = time.monotonic() - began
+        wall, cpu = time.monotonic() - began, time.process_time() - busy
         if window is not None:
             window.close()
         run.problems += problems
         run.problems += actions.settle(DELIVERY_SEC)
-        found = run.finish(done, _name(wanted, materials), wall)
+        found = run.finish(done, _name(wanted, materials), wall, cpu)
     if wanted.as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
     elif run.tally.frames:

@@ -44,6 +44,40 @@ def test_the_json_has_the_same_with_whole_digests() -> None:
     assert root["model"]["input_size"] == [320, 320]
 
 
+def test_brokers_and_receivers_are_shown_without_what_is_secret(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path / "cars")
+    data = json.loads((folder / "pipeline.json").read_text())
+    login = {"username": "u", "password": "zqSecret"}
+    data["mqtt"] = {"host": "broker.example", **login}
+    data["kafka"] = {"bootstrap_servers": "one.example:9092,two.example:9092", **login}
+    data["pipeline"]["actions"] = [
+        {"type": "mqtt_publish", "topic": "cars", "message": "of-mqtt", "retain": True},
+        {"type": "kafka_publish", "topic": "cars-2", "message": "of-kafka", "key": "{id}"},
+        {
+            "type": "webhook",
+            "url": "https://hooks.example/zqSecret",
+            "secret": "zqSecret-zqSecret",
+            "message": "m",
+        },
+    ]
+    (folder / "pipeline.json").write_text(json.dumps(data))
+    for more in ([], ["--json"]):
+        shown = run("inspect", folder, *more)
+        assert shown.exit_code == 0
+        assert "zqSecret" not in shown.stdout
+    words = run("inspect", folder).stdout
+    for part in (
+        "server: mqtt at broker.example:1883",
+        "server: kafka at one.example:9092,two.example:9092",
+        "publishes over MQTT on cars",
+        "kept for later subscribers: of-mqtt",
+        "sends to the Kafka topic cars-2",
+        "by the key {id}: of-kafka",
+        "posts to hooks.example:443",
+    ):
+        assert part in words
+
+
 def test_what_cannot_be_loaded_is_shown_as_such_and_no_password(tmp_path: Path) -> None:
     zone = [[0.1, 0.4], [0.9, 0.4], [0.9, 1.0]]
     folder = rewrite(unpacked(tmp_path / "cars"), tracking={"zone": zone, "stabilityThreshold": 3})

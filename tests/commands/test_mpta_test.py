@@ -10,6 +10,7 @@ import pytest
 
 from demo.scenes import render
 from tests.commands.archives import DEMO, mpta, unpacked
+from tests.exports import share_exports
 
 ASTER = {"class": "Car", "attributes": {"carBrand": "Corvano", "bodyType": "Pickup"}}
 
@@ -32,7 +33,7 @@ def expect(folder: Path, *cases: dict[str, Any]) -> None:
 @pytest.fixture(autouse=True)
 def _data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One for all tests here: what the first one exports the others find."""
-    monkeypatch.setenv("SIWAT_DATA_DIR", str(folder.parent / "data"))
+    monkeypatch.setenv("SIWAT_DATA_DIR", str(share_exports(folder.parent / "data")))
 
 
 def test_an_archive_proves_itself(folder: Path, tmp_path: Path) -> None:

@@ -204,9 +204,12 @@ def test_drop_asks_counts_and_drops(filled: Site) -> None:
     nobody = filled.run("drop", "--all", input="")
     assert (nobody.exit_code, "--yes" in nobody.stderr) == (1, True)
     assert filled.counts() == (3, 1)
-    assert filled.json("drop", str(image), "--yes") == {"waiting": 1, "failed": 0, "left": 0, "error": None}
+    running = not filled.outbox._closing
+    dropped = {"waiting": 1, "failed": 0, "left": 0, "error": None, "running": running}
+    assert filled.json("drop", str(image), "--yes") == dropped
     assert filled.counts() == (2, 1)
-    assert filled.run("drop", str(image), "--yes").exit_code == 1
+    gone = filled.run("drop", str(image), "--yes")
+    assert (gone.exit_code, gone.output) == (1, f"siwat: there is no such action in the outbox: {image}\n")
     assert filled.run("drop", "--older-than", "1h", "--yes").exit_code == 0
     assert filled.run("drop", "--server", "postgresql", input="y\n").exit_code == 0
     assert filled.counts() == (1, 1)
@@ -221,15 +224,47 @@ def test_what_was_dropped_and_retried_is_delivered_and_counted_by_the_worker(fil
     if not used:
         filled.open()
     assert (filled.outbox.status()["depth"], filled.outbox.status()["failed"]) == (2, 1)
-    until(lambda: filled.outbox.status()["degraded"])
+    until(lambda: [bool(one["error"]) for one in filled.outbox.status()["servers"]] == [True, True])
     filled.away, filled.refuses = False, False
     time.sleep(0.2)
     assert filled.taken == []  # Its servers are asked again in 10 minutes only.
-    assert filled.json("retry") == {"waiting": 2, "failed": 1, "left": 0, "error": None}
+    answer = {"waiting": 2, "failed": 1, "left": 0, "error": None, "running": True}
+    assert filled.json("retry") == answer
     until(lambda: sorted(filled.taken) == ["postgresql_update_combined", "redis_publish", "redis_save_image"])
     until(lambda: not filled.outbox.status()["depth"])
     assert (filled.outbox.status()["failed"], filled.outbox.status()["bytes"]) == (0, 0)
     assert filled.counts() == (0, 0)
+
+
+def test_retry_says_who_tries_and_what_is_not_there(filled: Site) -> None:
+    waits = next(job["seq"] for job in filled.json("list")["jobs"] if job["state"] == "waiting")
+    when = (
+        "tried as soon as a worker starts: none has this outbox in use"
+        if filled.outbox._closing
+        else "tried again"
+    )
+    done = filled.run("retry", "--waiting")
+    assert (done.exit_code, done.output) == (0, f"3 waiting and 0 failed are {when}\n")
+    some = filled.run("retry", str(waits), "999", "998")
+    assert (some.exit_code, some.stdout) == (1, f"1 waiting and 0 failed are {when}\n")
+    assert some.stderr == "siwat: there is no such action in the outbox: 998, 999\n"
+    none = filled.run("retry", "999")
+    assert (none.exit_code, none.stdout) == (1, "")
+    assert none.stderr == "siwat: there is no such action in the outbox: 999\n"
+
+
+def test_a_number_that_does_not_fit_the_options_is_not_told_as_gone(filled: Site) -> None:
+    jobs = filled.json("list")["jobs"]
+    waits, failed = (
+        next(job["seq"] for job in jobs if job["state"] == state) for state in ("waiting", "failed")
+    )
+    unfit = "in the outbox, but not what the options ask for"
+    none = filled.run("retry", str(waits), "--failed")
+    assert (none.exit_code, none.output) == (1, f"siwat: {unfit}: {waits}\n")
+    some = filled.run("drop", str(waits), str(failed), "999", "--failed", "--yes")
+    assert (some.exit_code, some.stdout) == (1, "0 waiting and 1 failed were dropped\n")
+    assert some.stderr == f"siwat: there is no such action in the outbox: 999; {unfit}: {waits}\n"
+    assert filled.counts() == (3, 0)
 
 
 def test_a_worker_that_does_not_answer_is_told_and_does_nothing_later(
