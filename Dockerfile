@@ -11,10 +11,14 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && /usr/bin/python3 -m venv /opt/pip
 WORKDIR /build
-COPY requirements.lock ./
+COPY requirements.lock requirements.tracing.lock requirements.ray.lock ./
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes \
-      --prefix /opt/worker -r requirements.lock
-COPY pyproject.toml README.md LICENSE requirements.base.txt requirements.txt ./
+      --prefix /opt/worker -r requirements.lock -r requirements.tracing.lock
+# For apps on a Ray cluster: docker build --build-arg RAY=1 …
+ARG RAY=
+RUN test -z "${RAY}" || /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir \
+      --require-hashes --prefix /opt/worker -r requirements.ray.lock
+COPY pyproject.toml README.md LICENSE requirements.base.txt requirements.txt requirements.ray.txt requirements.tracing.txt ./
 COPY siwatsystem ./siwatsystem
 # Built with the setuptools of the lock, not with one that is fetched unchecked.
 RUN /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-build-isolation \
@@ -27,6 +31,11 @@ RUN groupadd --system --gid 10001 siwat \
 COPY --from=install /opt/worker /opt/venv
 WORKDIR /app
 COPY app.py config.json ./
+
+# Told by /health: docker build --build-arg REVISION=$(git rev-parse HEAD) --build-arg CREATED=$(date -u +%FT%TZ)
+ARG REVISION=""
+ARG CREATED=""
+ENV BUILD_REVISION=${REVISION} BUILD_TIME=${CREATED}
 
 # The image listens on all addresses: whoever publishes its port decides who reaches it.
 ENV SIWAT_HOST=0.0.0.0 SIWAT_DATA_DIR=/data SIWAT_CONFIG=/app/config.json \
