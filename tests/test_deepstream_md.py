@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import pytest
 from starlette.testclient import WebSocketTestSession
 
 from siwatsystem.config import ControlSettings, WebSocketSettings
+from siwatsystem.deepstream import wire_states
 from siwatsystem.deepstream.application import MAX_BODY_BYTES
+from siwatsystem.deepstream.apps import App, Slot, Spec
+from siwatsystem.deepstream.changes import Changes
+from siwatsystem.deepstream.events import Exited
 from siwatsystem.deepstream.fields import MAX_FILES
 from siwatsystem.deepstream.limits import Limits
-from siwatsystem.deepstream.messages import app_message, server_message
+from siwatsystem.deepstream.messages import TO_APP, TO_SERVER, app_message, server_message
 from siwatsystem.deepstream.routes.events import HEARTBEAT_SEC
 from siwatsystem.deepstream.routes.socket import FIRST_MESSAGE_SEC
 from tests.deepstream.site import Site, site
@@ -50,19 +54,24 @@ class Player:
     def __init__(self, one: Site) -> None:
         self.one = one
         self.stack = contextlib.ExitStack()
+        self.talk = self.stack.enter_context(contextlib.ExitStack())
         self.socket: WebSocketTestSession | None = None
         self.asked: tuple[str, str, Any] = ("", "", None)
+        self.pool = self.stack.enter_context(ThreadPoolExecutor(1))
+        self.told: Future[Any] | None = None
 
     def connect(self) -> None:
         """A new connection; the one before is lost."""
-        self.stack.close()
-        self.stack.enter_context(contextlib.suppress(CancelledError))
-        self.socket = self.stack.enter_context(self.one.http.websocket_connect("/deepstream/ws"))
+        self.talk.close()
+        self.talk.enter_context(contextlib.suppress(CancelledError))
+        self.socket = self.talk.enter_context(self.one.http.websocket_connect("/deepstream/ws"))
 
     def play(self, label: str, body: Any) -> None:
         if label.startswith("client → server"):
             method, path = label.partition("`")[2].rstrip("`").split()
             self.asked = (method, path, body)
+            # Some commands are answered only after the app was heard.
+            self.told = None if method == "GET" else self.pool.submit(self.request)
         elif label.startswith("server → client"):
             self.answered(int((re.findall(r"\d+", label) or ["200"])[0]), body)
         elif label.startswith("app → server"):
@@ -76,12 +85,16 @@ class Player:
             assert self.socket is not None
             assert differs(body, found := self.socket.receive_json()) is None, (body, found)
 
+    def request(self) -> Any:
+        method, path, body = self.asked
+        return self.one.http.request(method, path, json=body)
+
     def answered(self, status: int, body: Any) -> None:
         """At once for a command; a question may have to be asked again until the app's words are there."""
-        method, path, asked = self.asked
+        method, path, _ = self.asked
         deadline = time.monotonic() + 10
         while True:
-            answer = self.one.http.request(method, path, json=asked)
+            answer = self.request() if self.told is None else self.told.result(20)
             told = differs(body, answer.json())
             if told is None and answer.status_code == status:
                 return
@@ -97,6 +110,30 @@ def test_the_document_can_be_played(tmp_path: Path):
         with player.stack:
             for label, body in STEPS:
                 player.play(label, json.loads(body) if body else None)
+        # They end with their connections; the server would give them their time to do so.
+        for app in one.launcher.launched:
+            one.launcher.tell(Exited(app.instance_id, app.run, 0))
+
+
+def test_every_conversation_has_its_messages():
+    told = {json.loads(body)["type"] for label, body in STEPS if body and "app" in label.split(",")[0]}
+    models = {model.model_fields["type"].default for model in (*TO_SERVER, *TO_APP)}
+    assert told == models
+
+
+def test_the_example_of_an_event_is_one():
+    ((kind, number, data),) = re.findall(r"^event: (\w+)\nid: (\S+)\ndata: (.+)$", TEXT, re.MULTILINE)
+    said = json.loads(data)
+    changes = Changes(number.rpartition("-")[0], 5)
+    changes.add(said["kind"], said["key"], said["value"])
+    found = changes.since(changes.id(0))
+    assert kind == "change"
+    assert found is not None
+    assert [(each.kind, each.key, each.value) for each in found] == [
+        (said["kind"], said["key"], said["value"])
+    ]
+    slot = wire_states.slot(App("gate", Spec("/configs/a.txt")), Slot(0))
+    assert said["value"].keys() <= slot.keys()
 
 
 def test_every_block_of_json_is_a_step():

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,11 +14,24 @@ from starlette.exceptions import HTTPException
 
 from siwatsystem import __version__
 from siwatsystem.config import Settings, load_settings
+from siwatsystem.deepstream import openapi
+from siwatsystem.deepstream.app_tokens import AppTokens
+from siwatsystem.deepstream.effects import refusal_body
 from siwatsystem.deepstream.limits import Limits
-from siwatsystem.deepstream.routes import analysis, events, instances, metrics, processes, requests, socket
+from siwatsystem.deepstream.routes import (
+    analysis,
+    documents,
+    events,
+    instances,
+    metrics,
+    page,
+    processes,
+    requests,
+    socket,
+)
 from siwatsystem.deepstream.routes import testing as test_routes
 from siwatsystem.deepstream.routes.replies import Json
-from siwatsystem.deepstream.service import MakeLauncher, Service, check_samples, local_launcher
+from siwatsystem.deepstream.service import MakeLauncher, Service, check_samples, configured_launcher
 from siwatsystem.deepstream.simulations import Simulations
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.guesses import Guesses
@@ -49,19 +63,31 @@ def create_app(
     )
     app.state.settings = chosen
     app.state.configured_server = False
-    app.state.make_launcher = make_launcher or local_launcher
+    tokens = app.state.app_tokens = AppTokens(chosen.data_dir / chosen.control.app_logs)
+    app.state.make_launcher = make_launcher or partial(configured_launcher, tokens=tokens)
     app.state.limits = limits
     app.state.test_routes = serves_tests(chosen)
     app.state.samples = check_samples(chosen, test_routes=app.state.test_routes)
     logins = app.state.logins = Logins(chosen.login_keep_sec)
     guesses = app.state.guesses = Guesses()
     app.add_middleware(BodyLimit, most=MAX_BODY_BYTES)
-    app.add_middleware(AccessMiddleware, settings=chosen, logins=logins, guesses=guesses)
+    sockets = {socket.PATH: tokens.instance}
+    app.add_middleware(
+        AccessMiddleware,
+        settings=chosen,
+        logins=logins,
+        guesses=guesses,
+        sockets=sockets,
+        body=refusal_body,
+    )
     app.add_middleware(BrowserHeaders)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
-    for module in (processes, instances, analysis, requests, metrics, events, socket, login, test_routes):
+    for module in (processes, instances, analysis, requests, metrics, events, socket, documents, login):
         app.include_router(module.router)
+    app.include_router(test_routes.router)
+    openapi.describe(app)
+    app.include_router(page.router)
     return app
 
 
@@ -85,7 +111,7 @@ def is_loopback(host: str | None) -> bool:
 async def _refused(_: Request, error: Exception) -> Response:
     """Every refusal says the same in both spellings that clients read."""
     assert isinstance(error, HTTPException)
-    answer = Json({"success": False, "message": error.detail, "detail": error.detail}, error.status_code)
+    answer = Json(refusal_body(error.detail), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -105,7 +131,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     state = app.state
     settings: Settings = state.settings
     try:
-        service = state.service = Service(settings, state.make_launcher, state.samples, state.limits)
+        service = state.service = Service(
+            settings, state.make_launcher, state.samples, state.app_tokens, state.limits
+        )
         state.simulations = Simulations(service.driver, service.connections, state.samples)
         await service.start()
     except (InvalidSetting, OSError) as error:

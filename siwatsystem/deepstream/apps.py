@@ -138,6 +138,10 @@ class App:
     """Connected again and not asked yet what it does: nothing is begun meanwhile."""
     asked_by: tuple[str, str] | None = None
     """The command (id and fingerprint) whose answer waits for the process to be there."""
+    tells_frames: bool = False
+    """It says at which frame of a file it is: one that does not cannot be held to get on."""
+    blamed: bool = False
+    """STOPPING: the requests that it hung at were taken back; what else it has is not to blame."""
     streams_count: int | None = None
     slots: list[Slot] = field(default_factory=list[Slot])
     metrics: dict[str, Any] | None = None

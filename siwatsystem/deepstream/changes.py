@@ -1,20 +1,27 @@
 """Numbered changes for clients that follow: a snapshot, then what changed since."""
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-ChangeKind = Literal["app", "slot", "request", "file"]
+import orjson
+
+ChangeKind = Literal["app", "slot", "request", "file", "files"]
+"""`files`: so many of a request's have changed that they are not told one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """`value` is the whole new value of what `key` names; None: it is gone."""
+class Change(NamedTuple):
+    """`text`: `kind`, `key` and the whole new `value` of that as JSON, once for all who follow."""
 
     number: int
     kind: ChangeKind
     key: str
-    value: dict[str, Any] | None
+    text: bytes
+
+    @property
+    def value(self) -> dict[str, Any] | None:
+        """None: it is gone."""
+        found: dict[str, Any] | None = orjson.loads(self.text)["value"]
+        return found
 
 
 class Changes:
@@ -27,7 +34,9 @@ class Changes:
 
     def add(self, kind: ChangeKind, key: str, value: dict[str, Any] | None) -> None:
         self.number += 1
-        self._kept.append(Change(self.number, kind, key, value))
+        text = orjson.dumps({"kind": kind, "key": key, "value": value})
+        # A copy: what orjson gives holds kilobytes of room behind its text.
+        self._kept.append(Change(self.number, kind, key, bytes(memoryview(text))))
 
     def id(self, number: int) -> str:
         """What a server-sent event says in its `id`."""

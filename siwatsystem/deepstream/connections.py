@@ -3,12 +3,16 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from siwatsystem.config import WebSocketSettings
 from siwatsystem.deepstream.messages import AppMessage, ServerMessage, app_message, encode
+from siwatsystem.deepstream.to_app import ExecuteAck
+from siwatsystem.deepstream.to_server import AppReady
+from siwatsystem.deepstream.wire_states import iso
 from siwatsystem.errors import InvalidJson, SiwatError, TooDeep
 from siwatsystem.session import BYTES_PER_TOKEN, POLICY_VIOLATION, TOO_BIG, TokenBucket
 
@@ -42,6 +46,8 @@ class AppConnection:
 
     number: int
     limits: WebSocketSettings
+    only: str | None = None
+    """The instance that the app's token is for; None: it may be any."""
     over: bool = False
     ending: Ending | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,7 +96,7 @@ class AppConnection:
         try:
             if isinstance(text, bytes):
                 raise InvalidJson("a binary message: JSON text is expected")
-            return app_message(text, self.limits.max_depth)
+            said = app_message(text, self.limits.max_depth)
         except SiwatError as error:
             log.warning("app connection %d said what is no message: %s", self.number, error.message[:300])
             if isinstance(error, TooDeep):
@@ -98,6 +104,27 @@ class AppConnection:
             elif not self._errors.take(now):
                 self.end(POLICY_VIOLATION, "too many bad messages a second")
             return None
+        if isinstance(said, AppReady) and self.only not in (None, said.instance_id):
+            self._refuse(said)
+            return None
+        return said
+
+    def _refuse(self, said: AppReady) -> None:
+        """It says that it is somebody else than its token is for."""
+        reason = "the token is another instance's"
+        ack = ExecuteAck(
+            request_id=said.request_id,
+            instance_id=said.instance_id,
+            status="error",
+            config_verified=False,
+            streams_count_verified=False,
+            received_config=said.config_path,
+            error_code="UNKNOWN_INSTANCE",
+            error_message=reason,
+            timestamp=iso(time.time()) or "",
+        )
+        self.put(ack)
+        self.end(POLICY_VIOLATION, reason)
 
 
 class Connections:
@@ -116,8 +143,9 @@ class Connections:
     def full(self) -> bool:
         return len(self._open) >= self._limits.max_connections
 
-    def open(self) -> AppConnection:
-        connection = AppConnection(next(self._numbers), self._limits)
+    def open(self, only: str | None = None) -> AppConnection:
+        """`only`: the instance that whoever connected may be; None: any."""
+        connection = AppConnection(next(self._numbers), self._limits, only)
         self._open[connection.number] = connection
         return connection
 

@@ -99,7 +99,8 @@ class Dialogue:
     def _accept(self, app: App, slot: Slot, request: Request) -> None:
         request.stage = Stage.ACCEPTED
         request.reason = "accepted; no frame was analysed yet"
-        self._ledger.deadlines.clear((app.instance_id, slot.stream_id))
+        request.moved(self._ledger.now)
+        self._placing.watch(app, slot)
         self._ledger.note_request(request)
 
     def _pushed(self, app: App, slot: Slot, request: Request, message: PushAck) -> bool:
@@ -119,6 +120,7 @@ class Dialogue:
         self._first_frame(app, slot, request)
         if request.current != file.id:
             request.begin(file)
+            request.moved(self._ledger.now)
             self._ledger.note_counts(request)
             self._ledger.note_slot(app, slot)
         return True
@@ -131,10 +133,11 @@ class Dialogue:
             self._first_frame(app, slot, request)
         file.result = message.processed_file or None
         file.frames, file.detections = message.frames, message.detections
+        request.moved(self._ledger.now)
         state = FileState.DONE if message.error is None else FileState.FAILED
         self._ledger.end_file(request, file, state, message.error)
-        if request.fruitless:
-            request.fruitless = 0
+        if request.fruitless or request.given_up:
+            request.fruitless = request.given_up = 0
             self._ledger.note_request(request)
         self._placing.push(app, slot, request)
         if not request.unfinished and request.end_told and request.stage is Stage.ACCEPTED:
@@ -152,6 +155,16 @@ class Dialogue:
         return True
 
     def _interrupted(self, app: App, slot: Slot, request: Request, message: AnalysisInterrupted) -> bool:
+        if (
+            message.status == "error"
+            and request.stage is Stage.ACCEPTED
+            and request.names(message.request_id)
+        ):
+            at = () if request.suspect is None else (request.suspect,)
+            reason = f"the app gave it up: {message.error_reason or message.message or 'it gave no reason'}"
+            self._endings.take_back(app, slot, reason, blamed=at)
+            self._placing.feed(app, slot)
+            return True
         if request.stage is not Stage.INTERRUPTING:
             self._sync.ask(app)  # nobody asked for it: what does the app do now?
             return False
@@ -193,6 +206,14 @@ class Dialogue:
         self._ledger.note_request(request)
         self._ledger.note_slot(app, slot)
 
+    def _reason(self, request: Request, told: str | None) -> None:
+        """Why nothing comes of it just now, in the app's words; None: nothing is wrong."""
+        if told is None and request.state is not RequestState.RUNNING:
+            return  # what the server knows itself stands
+        if told != request.reason:
+            request.reason = told
+            self._ledger.note_request(request)
+
     def _metrics(self, app: App, message: MetricsResponse) -> None:
         told = message.model_dump(exclude_unset=True, exclude={"type", "request_id", "streams"})
         app.metrics = told
@@ -224,12 +245,20 @@ class Dialogue:
             return
         if request.kind == "videostream" and camera.status == "running":
             self._first_frame(app, slot, request)
+        if request.stage is Stage.ACCEPTED:
+            self._reason(request, camera.reason)
         for told in camera.files.processing[:1]:
             file = self._file(app, slot, request, told.file_id, None)
             if file is None:
                 continue
-            file.percent = told.progress_pct
-            file.frame = told.frame or 0
+            at = (told.progress_pct, told.frame or 0)
+            if at != (file.percent, file.frame):
+                request.moved(self._ledger.now)
+            if told.frame is not None and not app.tells_frames:
+                app.tells_frames = True
+                self._ledger.note_app(app)
+            file.percent, file.frame = at
+            request.at_file = file.id
             file.total = told.total_frames if told.total_frames is not None else file.total
             if told.progress_pct > 0 or told.frame:
                 self._first_frame(app, slot, request)

@@ -148,6 +148,10 @@ class DockerExec:
             except EngineRefused:
                 time.sleep(_LOOK_SEC)
                 continue
+            except Exception:  # the thread's outermost loop: without it no end would ever be told
+                log.exception("%s: whether it still runs cannot be told", running.key[0])
+                time.sleep(_LOOK_SEC)
+                continue
             if state is None or not state.get("Running"):
                 break
         if not self._context.closing.is_set():

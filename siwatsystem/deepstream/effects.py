@@ -77,4 +77,14 @@ class Publish:
     number: int
 
 
+def refusal(request_id: str, status: int, reason: str) -> Answer:
+    """A command that changed nothing."""
+    return Answer(request_id, status, refusal_body(reason))
+
+
+def refusal_body(reason: str) -> dict[str, Any]:
+    """Every refusal says the same in both spellings that clients read."""
+    return {"success": False, "message": reason, "detail": reason}
+
+
 Effect = Save | Drop | Send | Close | Answer | LaunchApp | Signal | Publish

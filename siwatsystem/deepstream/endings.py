@@ -36,17 +36,12 @@ class Endings:
         """
         request = slot.current
         assert request is not None
-        limits = self._ledger.limits
         request.fruitless += fault
-        for file in list(blamed):
-            file.attempts += 1
-            self._ledger.note_file(request, file)
-            if file.attempts >= limits.file_attempts and request.ending is None:
-                text = f"given up after {file.attempts} attempts: {reason}"
-                self._ledger.end_file(request, file, FileState.FAILED, text)
-        if request.ending is None and request.fruitless >= limits.request_attempts:
-            request.ending = RequestState.FAILED
-            request.reason = f"given up after {request.fruitless} attempts: {reason}"
+        if self._give_up(request, blamed, reason):
+            request.fruitless = 0  # without that file it may come to its end
+            request.given_up += 1
+        if request.ending is None and (text := self._hopeless(request)) is not None:
+            request.ending, request.reason = RequestState.FAILED, f"{text}: {reason}"
         if request.ending is not None or (request.files and not request.unfinished and request.closed):
             self._end(app, slot, request)
             return
@@ -56,6 +51,27 @@ class Endings:
         request.stage = Stage.LINE
         slot.line.add_first(request)
         slot.load += request.weight
+
+    def _give_up(self, request: Request, blamed: Iterable[File], reason: str) -> bool:
+        """Count an attempt of each; whether one of them has failed by that."""
+        failed = False
+        for file in list(blamed):
+            file.attempts += 1
+            self._ledger.note_file(request, file)
+            if file.attempts >= self._ledger.limits.file_attempts and request.ending is None:
+                text = f"given up after {file.attempts} attempts: {reason}"
+                self._ledger.end_file(request, file, FileState.FAILED, text)
+                failed = True
+        return failed
+
+    def _hopeless(self, request: Request) -> str | None:
+        """Why it is not tried again, in words: no app gets on with it, whichever file it is at."""
+        most = self._ledger.limits.request_attempts
+        if request.fruitless >= most:
+            return f"given up after {request.fruitless} attempts"
+        if request.given_up >= most and request.unfinished:
+            return f"given up after {request.given_up} files, one after the other, that no app got on with"
+        return None
 
     def orphan(self, app: App) -> None:
         """Its app is gone for good: what waits for it and does not insist on it may run elsewhere."""

@@ -31,6 +31,7 @@ _PASSED = frozenset(
     }
 )
 _PASSED_KINDS = ("LC_", "CUDA_", "NVIDIA_")
+_SECRETS = ("TOKEN", "PASSWORD", "SECRET", "HEADER")
 
 
 def for_app(
@@ -54,4 +55,8 @@ def passed_on(own: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _plain(name: str) -> bool:
-    return name.startswith(_PASSED_KINDS) or (name.startswith("SIWAT_") and "TOKEN" not in name)
+    if not name.startswith("SIWAT_"):
+        return name.startswith(_PASSED_KINDS)
+    if name.endswith("_FILES"):  # names where secrets are; who may not read those learns nothing
+        return "TOKEN" not in name
+    return not any(word in name for word in _SECRETS)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from siwatsystem.deepstream.apps import Spec
+from siwatsystem.deepstream.fields import CameraType
 from siwatsystem.deepstream.messages import AppMessage
-from siwatsystem.deepstream.requests import CameraType
 
 
 @dataclass(frozen=True, slots=True)

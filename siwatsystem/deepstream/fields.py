@@ -3,8 +3,9 @@
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
+from pydantic.fields import FieldInfo
 
-from siwatsystem.messages import PRINTABLE, Text, Whole
+from siwatsystem.messages import PRINTABLE, Text, Whole, spell_bounds
 
 MAX_STREAMS = 256
 """Slots that one app may have."""
@@ -34,14 +35,33 @@ CameraType = Literal["videostream", "fileset", "file"]
 Acknowledged = Literal["ok", "error", "queued"]
 
 
+def _spell_both(schema: dict[str, Any], model: type) -> None:
+    """Where two spellings of a key are read, show both: pydantic shows the first."""
+    properties = schema.get("properties", {})
+    fields: dict[str, FieldInfo] = getattr(model, "model_fields", {})
+    for field in fields.values():
+        if not isinstance(field.validation_alias, AliasChoices):
+            continue
+        first, *others = [str(choice) for choice in field.validation_alias.choices]
+        if first not in properties or any(other in properties for other in others):
+            continue  # as it is written: with both
+        properties.update((other, {**properties[first], "title": other}) for other in others)
+        if first in schema.get("required", []):
+            schema["required"] = [name for name in schema["required"] if name != first]
+            spelled = {"anyOf": [{"required": [name]} for name in (first, *others)]}
+            schema.setdefault("allOf", []).append(spelled)
+
+
 def _complete(schema: dict[str, Any], model: type) -> None:
     """The models fill `type` in by themselves, on the wire it is always there; and an example."""
+    spell_bounds(schema)
     properties = schema.get("properties", {})
+    _spell_both(schema, model)
     if "const" in properties.get("type", {}):
         schema["required"] = ["type", *[name for name in schema.get("required", []) if name != "type"]]
     example = getattr(model, "EXAMPLE", {})
     if example:
-        schema["examples"] = [example]
+        schema["examples"] = [example, *getattr(model, "MORE", ())]
 
 
 class Wire(BaseModel):
@@ -49,6 +69,8 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, frozen=True, extra="ignore", json_schema_extra=_complete)
     EXAMPLE: ClassVar[dict[str, Any]] = {}
+    MORE: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """Further examples, of other forms."""
 
 
 class Said(Wire):

@@ -102,6 +102,9 @@ class Handshake:
         )
         self._ledger.do(Send(connection, ack))
         self._ledger.do(Close(connection, POLICY_VIOLATION, text[:120]))
+        if app is not None and app.state is AppState.STARTING:
+            app.reason = f"its app_ready was refused: {text}"
+            self._ledger.note_app(app)
 
 
 def _problem(app: App | None, message: AppReady) -> tuple[HandshakeError, str] | None:

@@ -1,6 +1,5 @@
 """Launches apps: each where its spec says, in a container or as a local process."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,12 +11,16 @@ from siwatsystem.deepstream.apps import App, Spec
 from siwatsystem.deepstream.effects import LaunchApp, Signal
 from siwatsystem.deepstream.launch_context import Kind, LaunchContext, Tell, TokenOf
 
-_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _CLOSE_SEC = 5.0
 
 
 class Launcher(Protocol):
     """Tells `Launched`, `LaunchFailed` and `Exited` through what it was given, from threads of its own."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be launched now, or what is launched not be watched; None while all is well."""
+        ...
 
     def refused(self, spec: Spec) -> Refused | None:
         """Why this must not be launched: config folders, programs, containers. Looks at the disk."""
@@ -75,6 +78,10 @@ class LocalLauncher:
         self._containers = DockerExec(self._context)
         self._kinds: tuple[Kind, ...] = (self._processes, self._containers)
 
+    @property
+    def problem(self) -> str | None:
+        return self._processes.problem
+
     def refused(self, spec: Spec) -> Refused | None:
         return self._context.allowed.refused(spec)
 
@@ -83,7 +90,10 @@ class LocalLauncher:
         kind.launch(effect)
 
     def signal(self, effect: Signal) -> None:
-        if not any(kind.signal(effect) for kind in self._kinds):
+        # First: one that comes to be in between is then known to its kind. Of one that is on its way the core
+        # says it again once it is there.
+        coming = (effect.instance_id, effect.run) in self._context.launching
+        if not any(kind.signal(effect) for kind in self._kinds) and not coming:
             self._context.soon(lambda: self._context.exited((effect.instance_id, effect.run), None))
 
     def adopt(self, apps: Sequence[App]) -> None:
@@ -95,14 +105,10 @@ class LocalLauncher:
             )
 
     def logs(self, process_id: str, lines: int = 100, skip: int = 0) -> Page:
-        instance_id = process_id.removeprefix("proc_")
-        if _INSTANCE.fullmatch(instance_id) is None:
-            return Page()
-        return self._context.log_of(instance_id).page(lines, skip)
+        return self._context.page(process_id, lines, skip)
 
     def forget(self, instance_id: str) -> None:
-        if _INSTANCE.fullmatch(instance_id) is not None:
-            self._context.soon(self._context.log_of(instance_id).remove)
+        self._context.forget(instance_id)
 
     def close(self) -> None:
         self._context.closing.set()

@@ -1,6 +1,6 @@
 """All that the state core knows, and what an event has changed of it."""
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from siwatsystem.deepstream import records, wire_states
@@ -9,7 +9,7 @@ from siwatsystem.deepstream.answers import Answers, Given
 from siwatsystem.deepstream.apps import App, Line, Slot
 from siwatsystem.deepstream.changes import Changes
 from siwatsystem.deepstream.deadlines import Deadlines
-from siwatsystem.deepstream.effects import Answer, Drop, Effect, Publish, Save
+from siwatsystem.deepstream.effects import Answer, Drop, Effect, Publish, Save, refusal
 from siwatsystem.deepstream.limits import Limits
 from siwatsystem.deepstream.requests import File, Request
 from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
@@ -102,14 +102,29 @@ class Ledger:
 
     def refuse(self, request_id: str, status: int, reason: str) -> None:
         """A command changed nothing. That is not remembered: later it may be carried out."""
-        body = {"success": False, "message": reason, "detail": reason}
-        self._effects.append(Answer(request_id, status, body))
+        self._effects.append(refusal(request_id, status, reason))
 
     def drop(self, effect: Drop) -> None:
         self._dropped.append(effect)
 
     def flush(self) -> list[Effect]:
         """Saves and drops first: what is told afterwards is true even if the server dies in between."""
+        try:
+            return self._made()
+        finally:  # what cannot be told must not come again with every event that follows
+            self._effects, self._dropped, self._saved, self._gone = [], [], [], []
+            for noted in (
+                self._apps,
+                self._told_apps,
+                self._requests,
+                self._told,
+                self._files,
+                self._slots,
+            ):
+                noted.clear()
+
+    def _made(self) -> list[Effect]:
+        """Effects of all that was noted."""
         effects: list[Effect] = [*self._saved]
         before = self.changes.number
         for app in self._apps.values():
@@ -119,9 +134,8 @@ class Ledger:
         for request in self._requests.values():
             effects.append(Save("request", request.id, records.request_record(request)))
         for request, file in self._files.values():
-            key = records.file_key(request, file)
-            effects.append(Save("file", key, records.file_record(request, file)))
-            self.changes.add("file", key, wire_states.file(request, file))
+            effects.append(Save("file", records.file_key(request, file), records.file_record(request, file)))
+        self._tell_files()
         for request in {**self._requests, **self._told}.values():
             self.changes.add("request", request.id, wire_states.request(request))
         for app, slot in self._slots.values():
@@ -135,13 +149,18 @@ class Ledger:
         effects += self._effects
         if self.changes.number > before:
             effects.append(Publish(self.changes.number))
-        self._effects = []
-        self._dropped = []
-        self._saved = []
-        self._gone = []
-        for noted in (self._apps, self._told_apps, self._requests, self._told, self._files, self._slots):
-            noted.clear()
         return effects
+
+    def _tell_files(self) -> None:
+        """One by one as long as they are few: 10,000 would push out all that others have not read yet."""
+        few = len(self._files) <= self.limits.told_files
+        counts = Counter() if few else Counter(request.id for request, _ in self._files.values())
+        for request, file in self._files.values():
+            if counts[request.id] <= self.limits.told_files:
+                self.changes.add("file", records.file_key(request, file), wire_states.file(request, file))
+        for request_id, count in counts.items():
+            if count > self.limits.told_files:
+                self.changes.add("files", request_id, {"request_id": request_id, "changed": count})
 
     # --- requests and their files -------------------------------------------------------------
 

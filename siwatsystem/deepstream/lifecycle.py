@@ -1,5 +1,7 @@
 """The life of an app: launched, connected, away, stopped, dead, launched again or given up."""
 
+from signal import Signals
+
 from siwatsystem.deepstream.apps import App, Process, Slot, Spec
 from siwatsystem.deepstream.effects import Close, LaunchApp, Send, Signal
 from siwatsystem.deepstream.endings import Endings
@@ -170,10 +172,14 @@ class Lifecycle:
             self._due(app, self._ledger.limits.stop_sec)
             self._ledger.note_app(app)
 
-    def distrust(self, app: App, reason: str) -> None:
-        """It does not do what it must: it is ended by force and launched again within its budget."""
+    def distrust(self, app: App, reason: str, culprits: frozenset[str] | None = None) -> None:
+        """It does not do what it must: it is ended by force and launched again within its budget. `culprits`:
+        the requests that it hangs at, which are taken back at once; None: any may be to blame."""
         if app.state not in (AppState.STARTING, AppState.RUNNING):
             return
+        if culprits is not None:
+            self._take_back(app, f"its app died: {reason}", fault=True, only=culprits)
+            app.blamed = True
         self._detach(app, (POLICY_VIOLATION, reason[:120]))
         if app.process is None:
             self._take_all_back(app, reason, fault=True)
@@ -190,7 +196,9 @@ class Lifecycle:
             return
         app.process.exit_code = event.code
         app.log_tail = event.log_tail[-self._ledger.limits.log_lines :]
-        told = f"ended with code {event.code}" if event.code is not None else "is not there any more"
+        told = _end_of(event.code)
+        if app.state is AppState.STARTING and app.reason:
+            told = f"{told}; {app.reason}"
         if app.state is AppState.STOPPING and not app.again:
             self._gone(app, AppState.EXITED, app.reason)
         elif app.state is AppState.STOPPING:
@@ -204,7 +212,7 @@ class Lifecycle:
         """Its deadline has passed."""
         match app.state:
             case AppState.STARTING:
-                self.distrust(app, "it never said app_ready")
+                self.distrust(app, app.reason or "it never said app_ready")
             case AppState.RUNNING if app.syncing:
                 self.distrust(app, "it did not tell what it does")
             case AppState.RUNNING if app.connection is None:
@@ -270,14 +278,20 @@ class Lifecycle:
         self._placing.wake()
 
     def _take_all_back(self, app: App, reason: str, *, fault: bool) -> None:
+        self._take_back(app, reason, fault=fault and not app.blamed)
+        app.blamed = False
+
+    def _take_back(self, app: App, reason: str, *, fault: bool, only: frozenset[str] | None = None) -> None:
         for slot in app.slots:
             request = slot.current
-            if request is not None:
-                at = [] if request.current is None else [request.files[request.current]]
-                self._endings.take_back(app, slot, reason, blamed=at if fault else (), fault=fault)
+            if request is not None and (only is None or request.id in only):
+                suspect = request.suspect if fault else None
+                blamed = () if suspect is None else (suspect,)
+                self._endings.take_back(app, slot, reason, blamed=blamed, fault=fault)
 
     def began_anew(self, app: App) -> None:
         """Another process of it has connected: what the one before had in hand is taken back."""
+        app.tells_frames = False
         self._take_all_back(app, "its app began anew", fault=True)
 
     def _of_run(self, instance_id: str, run: int) -> App | None:
@@ -286,3 +300,13 @@ class Lifecycle:
 
     def _due(self, app: App, after: float) -> None:
         self._ledger.deadlines.set((app.instance_id,), self._ledger.now + after)
+
+
+def _end_of(code: int | None) -> str:
+    """An exit code in words; below zero it is the signal that ended the process."""
+    if code is None:
+        return "is not there any more"
+    if code >= 0:
+        return f"ended with code {code}"
+    known = -code in {one.value for one in Signals}
+    return f"killed by {Signals(-code).name}" if known else f"killed by signal {-code}"

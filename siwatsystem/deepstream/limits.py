@@ -17,6 +17,8 @@ class Limits:
     """From SIGTERM to SIGKILL."""
     kill_sec: float = 5.0
     """From SIGKILL until the app is held to be gone, whatever anybody saw."""
+    progress_sec: float = 1800.0
+    """How long an app may have files in hand without getting on with any, before it is asked about them."""
     restarts: int = 5
     """Of an app that died, within the window; then it is given up."""
     restart_window_sec: float = 600.0
@@ -33,6 +35,8 @@ class Limits:
     """That have not ended."""
     max_files: int = 200_000
     """That have not ended."""
+    request_files: int = 20_000
+    """Of one request, those that have ended too: they are kept until it ends, here and in its app."""
     kept_requests: int = 1_000
     """That have ended and can still be asked for."""
     kept_files: int = 100_000
@@ -41,5 +45,7 @@ class Limits:
     """Remembered for commands that are sent again."""
     changes: int = 10_000
     """Kept for clients that resume."""
+    told_files: int = 500
+    """Of a request, that one event changes, before it is only told that many have changed."""
     log_lines: int = 50
     """Last lines of an app that died."""

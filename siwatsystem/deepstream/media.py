@@ -3,11 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from siwatsystem.deepstream.admission import Refused
 from siwatsystem.deepstream.events import FileGiven
 from siwatsystem.deepstream.fields import MAX_FILES
+from siwatsystem.deepstream.wire_states import shown
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -38,21 +40,23 @@ class Media:
         if not self._folders:
             return
         if "\0" in path or not Path(path).is_absolute():
-            raise NotTaken(422, f"{path}: an absolute path is needed")
+            raise NotTaken(422, f"{shown(path)}: an absolute path is needed")
         real = Path(os.path.realpath(path))
         if not any(real.is_relative_to(folder) for folder in self._folders):
-            raise NotTaken(403, f"{path} lies in none of the folders that the setting {SETTING} allows")
+            raise NotTaken(
+                403, f"{shown(path)} lies in none of the folders that the setting {SETTING} allows"
+            )
 
     def file(self, path: str, output_dir: str) -> list[FileGiven]:
         """One video that is there. Raises NotTaken."""
         self.check(path)
         found = Path(path)
         if found.is_dir():
-            raise NotTaken(422, f"{path} is a folder: its type is fileset")
+            raise NotTaken(422, f"{shown(path)} is a folder: its type is fileset")
         if not found.exists():
-            raise NotTaken(404, f"{path} is not there")
+            raise NotTaken(404, f"{shown(path)} is not there")
         if not is_video(path) or not found.is_file():
-            raise NotTaken(422, f"{path} is no video")
+            raise NotTaken(422, f"{shown(path)} is no video")
         return _given([path], output_dir)
 
     def folder(self, path: str, output_dir: str) -> list[FileGiven]:
@@ -62,15 +66,15 @@ class Media:
             with os.scandir(path) as entries:
                 names = [entry.name for entry in entries if self._is_taken(entry)]
         except FileNotFoundError:
-            raise NotTaken(404, f"{path} is not there") from None
+            raise NotTaken(404, f"{shown(path)} is not there") from None
         except NotADirectoryError:
-            raise NotTaken(422, f"{path} is no folder: the type of one video is file") from None
+            raise NotTaken(422, f"{shown(path)} is no folder: the type of one video is file") from None
         except OSError as error:
-            raise NotTaken(422, f"{path} cannot be read: {error.strerror}") from None
+            raise NotTaken(422, f"{shown(path)} cannot be read: {error.strerror}") from None
         if not names:
-            raise NotTaken(422, f"{path} has no videos")
+            raise NotTaken(422, f"{shown(path)} has no videos")
         if len(names) > MAX_FILES:
-            raise NotTaken(422, f"{path} has {len(names)} videos, a request {MAX_FILES} at most")
+            raise NotTaken(422, f"{shown(path)} has {len(names)} videos, a request {MAX_FILES} at most")
         return _given([str(Path(path) / name) for name in sorted(names)], output_dir)
 
     def _is_taken(self, entry: "os.DirEntry[str]") -> bool:
@@ -89,6 +93,27 @@ class Media:
 def is_video(path: str) -> bool:
     """As far as its name tells."""
     return Path(path).suffix.lower() in SUFFIXES
+
+
+def apart(files: Sequence[FileGiven], output_dir: str) -> list[FileGiven]:
+    """Files that a client named, each with its name; where those that have no output path would be written to
+    the same one below `output_dir`, they are given others."""
+    found = [
+        FileGiven(file.file_id, file.file_path, file.file_name or Path(file.file_path).name, file.output_path)
+        for file in files
+    ]
+    open_ = [Path(file.file_name) for file in found if not file.output_path] if output_dir else []
+    if not open_:
+        return found
+    stems, names = Counter(name.stem for name in open_), Counter(open_)
+
+    def output(file: FileGiven) -> str:
+        name = Path(file.file_name)
+        if file.output_path or stems[name.stem] < 2:
+            return file.output_path
+        return str(Path(output_dir) / (str(name) if names[name] < 2 else f"{name.stem}-{file.file_id}"))
+
+    return [replace(file, output_path=output(file)) for file in found]
 
 
 def _given(paths: list[str], output_dir: str) -> list[FileGiven]:

@@ -78,8 +78,21 @@ class Orders:
         except Refused as refused:
             self._ledger.refuse(command.request_id, refused.status, refused.reason)
             return
-        if body is not None:
+        if body is None:
+            return
+        if isinstance(command, AskMetrics):  # nothing has changed, and pollers would push out what counts
+            self._ledger.do(Answer(command.request_id, 200, body))
+        else:
             self._ledger.answer(command.request_id, print_, body)
+
+    def knows(self, request_id: str) -> bool:
+        """Whether it was carried out, or is about to be."""
+        ledger = self._ledger
+        return (
+            ledger.answers.get(request_id) is not None
+            or request_id in ledger.requests
+            or self._waiting_launch(request_id) is not None
+        )
 
     # --- apps ---------------------------------------------------------------------------------
 
@@ -210,7 +223,11 @@ class Orders:
         if position is None:
             message = "handed to the app" if status == "started" else "queued"
         else:
-            message = f"the slot is busy: {position - 1} requests wait before it"
+            before = position - 1
+            waits = {0: "it is next", 1: "1 request waits before it"}.get(
+                before, f"{before} requests wait before it"
+            )
+            message = f"the slot is busy: {waits}"
         return {
             "instance_id": request.instance_id,
             "stream_id": request.stream_id,
@@ -231,6 +248,9 @@ class Orders:
             raise Refused(409, f"{request.id} takes no more files")
         if request.kind == "videostream":
             raise Refused(409, "a videostream has no files")
+        most = self._ledger.limits.request_files
+        if len(request.files) + len(command.files) > most:
+            raise Refused(409, f"{request.id} takes {most} files at most: end it, and begin a new one")
         files = self._files(command.files, request.files)
         request.closed = command.end
         self._ledger.add_files(request, files)

@@ -70,6 +70,7 @@ class Placing:
         request.series = request.pushes = 0
         request.end_told = False
         request.restored = False
+        request.moved(self._ledger.now)
         request.reason = "the app was asked to begin it"
         self.await_answer(app, slot)
         first = next(iter(request.files.values()), None)
@@ -92,10 +93,22 @@ class Placing:
         at = self._ledger.now + self._ledger.limits.answer_sec
         self._ledger.deadlines.set((app.instance_id, slot.stream_id), at)
 
+    def watch(self, app: App, slot: Slot) -> None:
+        """The app has accepted what is current: it must get on with its files. A stream has none."""
+        key, request, limits = (app.instance_id, slot.stream_id), slot.current, self._ledger.limits
+        if request is None or request.kind == "videostream":
+            self._ledger.deadlines.clear(key)
+        elif request.doubted:
+            self._ledger.deadlines.set(key, self._ledger.now + limits.answer_sec)
+        else:
+            self._ledger.deadlines.set(key, request.moved_at + limits.progress_sec)
+
     def push(self, app: App, slot: Slot, request: Request) -> None:
         """Hand the app more files once it has half its window left, and the end mark after the last."""
         if request.stage is not Stage.ACCEPTED or not app.takes_work or app.connection is None:
             return
+        if not request.given:
+            request.moved(self._ledger.now)  # it had nothing to get on with
         window = self._ledger.limits.push_window
         room = window - len(request.given)
         files = request.take(room) if room * 2 >= window else []
@@ -110,7 +123,7 @@ class Placing:
                 file_path=file.path,
                 file_name=file.name,
                 output_path=file.output,
-                start_frame=file.frame if request.resume and file.frame else None,
+                start_frame=file.frame if request.resume and (file.frame or request.attempt > 1) else None,
             )
             for file in files
         ]
@@ -139,6 +152,7 @@ class Placing:
             if file.state is FileState.WAITING and not request.restored:
                 self._ledger.end_file(request, file, state, reason or None)
         self._ledger.note_request(request)
+        self._ledger.deadlines.clear((app.instance_id, slot.stream_id))
         self.send_interrupt(app, slot)
 
     def send_interrupt(self, app: App, slot: Slot) -> None:

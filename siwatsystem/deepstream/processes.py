@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from siwatsystem.deepstream import environment, groups
@@ -52,9 +52,21 @@ class Processes:
         self._lock = threading.Lock()
         self._running: dict[Key, _Running] = {}
         self._new: deque[_Running] = deque()
+        self._ended: deque[_Running] = deque()
+        """Those whose end was seen and is to be told in a moment; the watching thread's alone."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._failure: str | None = None
         self._thread = threading.Thread(target=self._watch, name="app-watch", daemon=True)
         self._thread.start()
+
+    @property
+    def problem(self) -> str | None:
+        """Why apps are not watched as they must be; None while they are."""
+        if not self._thread.is_alive() and not self._context.closing.is_set():
+            return "nobody watches the apps' ends any more: the server must be started again"
+        return self._failure
 
     # --- what is wanted -----------------------------------------------------------------------
 
@@ -198,22 +210,47 @@ class Processes:
     # --- watching -----------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake, selectors.EVENT_READ)
-            ended: deque[_Running] = deque()
+        """The thread's outermost loop: whatever one step stumbles over, the others are done, and it again."""
+        steps = (self._see_ends, self._take_new, self._tell_ends, self._cap_logs)
+        with self._selector:
             while not (self._context.closing.is_set() and not self._running and not self._context.launching):
-                for found, _ in selector.select(_LOOK_SEC):
-                    if found.data is None:
-                        with contextlib.suppress(BlockingIOError):
-                            os.eventfd_read(self._wake)
-                    else:
-                        selector.unregister(found.fd)
-                        self._end(found.data)
-                        ended.append(found.data)
-                while self._new:
-                    new = self._new.popleft()
-                    selector.register(new.group.descriptor, selectors.EVENT_READ, new)
-                self._look(ended)
+                failures = [failure for step in steps if (failure := self._failure_of(step)) is not None]
+                self._failure = failures[0] if failures else None
+                if failures:
+                    time.sleep(_LOOK_SEC)
+
+    def _failure_of(self, step: Callable[[], None]) -> str | None:
+        try:
+            step()
+        except Exception as error:
+            if self._failure is None:
+                log.exception("apps cannot be watched as they must be")
+            return f"apps cannot be watched as they must be: {type(error).__name__}: {error}"
+        return None
+
+    def _see_ends(self) -> None:
+        for found, _ in self._selector.select(_LOOK_SEC):
+            if found.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+            else:
+                self._selector.unregister(found.fd)
+                self._ended.append(found.data)
+                self._end(found.data)
+
+    def _take_new(self) -> None:
+        failure = None
+        for _ in range(len(self._new)):
+            new = self._new[0]
+            try:
+                self._selector.register(new.group.descriptor, selectors.EVENT_READ, new)
+            except Exception as error:
+                failure = error
+                self._new.rotate(-1)  # the others are watched, and it is tried again
+            else:
+                self._new.popleft()
+        if failure is not None:
+            raise failure
 
     def _end(self, running: _Running) -> None:
         """Its leader has ended: so must all that it left."""
@@ -223,23 +260,26 @@ class Processes:
             running.group.end()
         except OSError as error:
             log.warning("%s: what it left cannot be killed: %s", running.key[0], error)
-        if running.child is not None:
-            running.code = running.child.wait()
-        running.group.close()
-        running.tell_at = time.monotonic() + self._context.settle_sec
+        finally:  # whatever it was: its end is told
+            if running.child is not None:
+                running.code = running.child.wait()
+            running.group.close()
+            running.tell_at = time.monotonic() + self._context.settle_sec
 
-    def _look(self, ended: deque[_Running]) -> None:
-        """Tell the ends that are due; look after the logs."""
+    def _tell_ends(self) -> None:
+        """Those that are due."""
         now = time.monotonic()
+        while self._ended and (self._ended[0].tell_at <= now or self._context.closing.is_set()):
+            running = self._ended.popleft()
+            with self._lock:
+                del self._running[running.key]
+            self._context.exited(running.key, running.code)
+
+    def _cap_logs(self) -> None:
         with self._lock:
             logs = [running.log for running in self._running.values()]
         for app_log in logs:
             app_log.cap()
-        while ended and (ended[0].tell_at <= now or self._context.closing.is_set()):
-            running = ended.popleft()
-            with self._lock:
-                del self._running[running.key]
-            self._context.exited(running.key, running.code)
 
 
 def _send(running: _Running, number: signal.Signals) -> None:

@@ -67,3 +67,4 @@ def _add_request(ledger: Ledger, request: Request, files: list[File]) -> None:
     if request.stage is not Stage.LINE:
         slot.current = request
         request.restored = True
+        request.moved(ledger.now)

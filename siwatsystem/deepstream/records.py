@@ -34,6 +34,8 @@ def app_record(app: App) -> dict[str, Any]:
         "run": app.run,
         "restarts": list(app.restarts),
         "again": app.again,
+        "blamed": app.blamed,
+        "tells_frames": app.tells_frames,
         "asked_by": None if app.asked_by is None else list(app.asked_by),
         "process": None
         if process is None
@@ -68,6 +70,8 @@ def read_app(record: dict[str, Any]) -> App:
         run=record["run"],
         restarts=list(record["restarts"]),
         again=record["again"],
+        blamed=record.get("blamed", False),
+        tells_frames=record.get("tells_frames", False),
         asked_by=None if asked_by is None else (asked_by[0], asked_by[1]),
         streams_count=record["streams_count"],
     )
@@ -93,6 +97,8 @@ def request_record(request: Request) -> dict[str, Any]:
         "ending": None if request.ending is None else request.ending.value,
         "attempt": request.attempt,
         "fruitless": request.fruitless,
+        # Seldom there: an earlier release reads no record with a key that it does not know.
+        **({"given_up": request.given_up} if request.given_up else {}),
         "series": request.series,
         "instance_id": request.instance_id,
         "stream_id": request.stream_id,

@@ -3,11 +3,9 @@
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
+from siwatsystem.deepstream.fields import CameraType
 from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
-
-CameraType = Literal["videostream", "fileset", "file"]
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +29,8 @@ class File:
     frame: int = 0
     total: int | None = None
     percent: float = 0.0
+    listed: bytes = b""
+    """How lists of waiting files name it, once somebody has asked and until it has ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +60,8 @@ class Request:
     """Counts the times that it was handed to an app."""
     fruitless: int = 0
     """How often in a row it came back without progress."""
+    given_up: int = 0
+    """How many of its files were given up one after the other, without one that ended in between."""
     instance_id: str | None = None
     stream_id: int | None = None
     """The slot it is in or waits for; None: whichever is free first."""
@@ -71,14 +73,22 @@ class Request:
     """In the app's hands, in the order of the pushes."""
     current: int | None = None
     """The file that is being analysed."""
+    at_file: int | None = None
+    """The file that the app said last it is at, though none of its frames was analysed yet."""
     series: int = 0
     """Counts the times that the app told what it has: pushes after that repeat none of those before."""
     pushes: int = 0
     end_told: bool = False
     """The end mark was sent."""
+    moved_at: float = 0.0
+    """When the app last got on with its files (seconds, as `Control.handle`'s `now`)."""
+    doubted: bool = False
+    """The app was asked about it, because it had not got on for long, and nothing has moved since."""
     restored: bool = False
     """Read from the disk: which files the app was given is not known until it has told."""
     _line: deque[int] = field(default_factory=deque[int])
+    _left: dict[int, File] = field(default_factory=dict[int, File])
+    """Files that have not ended, in order."""
 
     @property
     def unfinished(self) -> int:
@@ -105,12 +115,18 @@ class Request:
         """Whether it is surely about this attempt."""
         return isinstance(request_id, str) and request_id.startswith("run:") and self.is_own(request_id)
 
+    def moved(self, now: float) -> None:
+        """The app gets on with it."""
+        self.moved_at, self.doubted = now, False
+
     def add(self, files: Iterable[File]) -> None:
         """New files, after those that are there."""
         for file in files:
             file.index = len(self.files)
             self.files[file.id] = file
             self.tally[file.state] += 1
+            if file.state not in FINISHED:
+                self._left[file.id] = file
             if file.state is FileState.WAITING:
                 self._line.append(file.id)
 
@@ -123,10 +139,22 @@ class Request:
             self.given[file.id] = None
         else:
             self.given.pop(file.id, None)
+            if self.at_file == file.id:
+                self.at_file = None
+        if state in FINISHED:
+            self._left.pop(file.id, None)
+            file.listed = b""
         if state is FileState.PROCESSING:
             self.current = file.id
         elif self.current == file.id:
             self.current = None
+
+    @property
+    def suspect(self) -> File | None:
+        """Where an app hangs or dies without a word: the file that it said it is at, or the first that it
+        has, as files are analysed in their order."""
+        at = self.at_file if self.at_file in self.given else next(iter(self.given), None)
+        return None if at is None else self.files[at]
 
     def take(self, most: int) -> list[File]:
         """The next files for the app, in order; they are given to it now."""
@@ -140,6 +168,7 @@ class Request:
 
     def begin(self, file: File) -> None:
         """It is the one that is analysed now; a slot has no second."""
+        self.at_file = file.id
         if self.current == file.id:
             return
         if self.current is not None:
@@ -154,5 +183,5 @@ class Request:
         self._line.extendleft(file.id for file in reversed(back))
 
     def unfinished_files(self) -> list[File]:
-        """In order; looks at every file."""
-        return [file for file in self.files.values() if file.state not in FINISHED]
+        """In order."""
+        return list(self._left.values())

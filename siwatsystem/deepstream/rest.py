@@ -14,7 +14,7 @@ from siwatsystem.deepstream.fields import (
     StreamsCount,
     Wire,
 )
-from siwatsystem.deepstream.to_server import GpuUse
+from siwatsystem.deepstream.to_server import GpuUse, StreamSpeed
 from siwatsystem.messages import PRINTABLE, Text
 
 CommandId = Annotated[
@@ -69,6 +69,10 @@ class Launch(Command):
         "gpu_allocated": [0],
         "additional_args": ["--verbose"],
     }
+    MORE = (
+        {"config_path": "/configs/cars.toml"},
+        {"config_path": "/configs/cars.txt", "instance_id": "gate", "docker_container": "deepstream"},
+    )
     config_path: NeededPlace
     streams_count: StreamsCount | None = None
     gpu_allocated: list[Gpu] | None = Field(None, max_length=64)
@@ -227,6 +231,7 @@ class Metrics(Wire):
         "vram_mb": 2048.0,
         "timestamp": "2026-11-21T08:00:05Z",
         "gpus": [GpuUse.EXAMPLE],
+        "streams": [StreamSpeed.EXAMPLE],
     }
     instance_id: str
     cpu_percent: Amount | None
@@ -235,6 +240,7 @@ class Metrics(Wire):
     vram_mb: Amount | None
     timestamp: str | float | None
     gpus: list[GpuUse] | None = None
+    streams: list[StreamSpeed] | None = Field(None, description="Of an app that tells them (extension)")
 
 
 class Health(Wire):
@@ -244,8 +250,9 @@ class Health(Wire):
         "total_instances": 1,
         "total_processes": 1,
         "running_processes": 1,
+        "problems": [],
     }
-    status: str
+    status: Literal["healthy", "degraded", "shutting_down"]
     connected_instances: Count
     total_instances: Count
     total_processes: Count
@@ -274,3 +281,23 @@ class Simulated(Wire):
     success: bool
     message: Text
     instance_id: str
+
+
+class Scenarios(Wire):
+    """What can be tried by hand."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "scenarios": [
+            {
+                "name": "success",
+                "instance_id": "stream_alpha",
+                "steps": ["POST /deepstream/test/simulate-handshake/stream_alpha"],
+                "expected": {"state": "done", "done": 2, "failed": 0},
+            }
+        ],
+        "error_scenarios": [
+            {"name": "no such instance", "request": "GET /deepstream/instances/stream_omega", "status": 404}
+        ],
+    }
+    scenarios: list[dict[str, Any]]
+    error_scenarios: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])

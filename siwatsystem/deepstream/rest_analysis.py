@@ -1,6 +1,6 @@
 """Bodies of the REST routes that start, watch and end analyses."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -34,6 +34,7 @@ class GivenFile(Wire):
     output_path: Place = ""
 
 
+_SPELLINGS = frozenset({"path", "camera_path", "name", "camera_name"})
 GivenFiles = Annotated[list[GivenFile], Field(max_length=MAX_FILES)]
 
 
@@ -50,6 +51,11 @@ class StartAnalysis(Command, NamedCamera):
         "output_dir": "/results",
         "files": [GivenFile.EXAMPLE],
     }
+    MORE = (
+        {"camera_id": 3, "type": "fileset", "path": "/videos", "name": "Gate", "output_dir": "/results"},
+        {"camera_id": 4, "type": "file", "camera_path": "/videos/a.mp4", "camera_name": "Road"},
+        {"camera_id": 5, "type": "videostream", "path": "rtsp://camera/stream", "name": "Yard"},
+    )
     camera_id: CameraId
     type: CameraType = Field(validation_alias=AliasChoices("type", "camera_type"))
     output_dir: Place = ""
@@ -60,6 +66,22 @@ class StartAnalysis(Command, NamedCamera):
     resume: bool = Field(
         False, description="After a crash go on with a file at the frame it had come to (extension)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, body: Any) -> Any:
+        """Without what says nothing: null, an empty one of two spellings, no files of a folder."""
+        if not isinstance(body, dict):
+            return body
+        given = cast(dict[str, Any], body)
+        said = {
+            key: value
+            for key, value in given.items()
+            if value is not None and (value != "" or key not in _SPELLINGS)
+        }
+        if said.get("files") == [] and said.get("end") is not False:
+            del said["files"]
+        return said
 
     @model_validator(mode="after")
     def _check(self) -> "StartAnalysis":
@@ -82,8 +104,8 @@ class AnalysisRequested(Answer):
         "state": "queued",
         "position": 3,
     }
-    instance_id: str
-    stream_id: int
+    instance_id: str | None = Field(description="Null while any app may take it, as its own is gone")
+    stream_id: int | None = Field(description="Likewise")
     camera_id: int
     status: Literal["started", "queued"]
     message: str
@@ -159,6 +181,19 @@ class InstanceStatus(Wire):
         "timestamp": "2026-11-21T08:00:05.000Z",
         "streams": [StreamStatus.EXAMPLE],
     }
+    MORE = (
+        {
+            "instance_id": "stream_1763700000_0a1b2c3d",
+            "timestamp": "2026-11-21T08:00:05.000Z",
+            "stream": StreamStatus.EXAMPLE,
+        },
+        {
+            "instance_id": "stream_1763700000_0a1b2c3d",
+            "timestamp": "2026-11-21T08:00:05.000Z",
+            "stream_id": 0,
+            "camera": CameraStatus.EXAMPLE,
+        },
+    )
     instance_id: str
     timestamp: str
     streams: list[StreamStatus] | None = None

@@ -9,24 +9,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from siwatsystem.config import Settings
-from siwatsystem.deepstream import capacity
+from siwatsystem.deepstream import capacity, garbage
+from siwatsystem.deepstream.app_tokens import AppTokens
 from siwatsystem.deepstream.connections import Connections
 from siwatsystem.deepstream.driver import Driver
 from siwatsystem.deepstream.events import Event, Register, Stop
 from siwatsystem.deepstream.launcher import Launcher, LocalLauncher
+from siwatsystem.deepstream.lifecycle import GOING_AWAY
 from siwatsystem.deepstream.limits import Limits
+from siwatsystem.deepstream.looks import Looks
 from siwatsystem.deepstream.media import Media
+from siwatsystem.deepstream.ray_launcher import RayLauncher
 from siwatsystem.deepstream.samples import Samples
 from siwatsystem.deepstream.slots import Control
+from siwatsystem.deepstream.snapshots import Snapshots
 from siwatsystem.deepstream.store import Store
 from siwatsystem.deepstream.to_app import QueryMetrics
 
 log = logging.getLogger(__name__)
 
 STATE_FILE = "control.sqlite"
-GOING_AWAY = 1001
 METRICS_SEC = 10.0
 """Between two times that all apps are asked for their metrics."""
+LOOKS = 4
+LOOK_SEC = 20.0
+"""For looking at what a client names; a network drive that is away would take for ever."""
 SENT_SEC = 1.0
 """For what was sent last, when the server goes away."""
 
@@ -38,22 +45,36 @@ class Service:
     """Made on the event loop. `limits`: others than the settings', for tests."""
 
     def __init__(
-        self, settings: Settings, make_launcher: MakeLauncher, samples: Samples, limits: Limits | None = None
+        self,
+        settings: Settings,
+        make_launcher: MakeLauncher,
+        samples: Samples,
+        tokens: AppTokens,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = settings
         self.samples = samples
         self.media = Media(settings.control.media_folders)
+        self.media_looks = Looks(LOOKS, LOOK_SEC)
+        self.config_looks = Looks(LOOKS, LOOK_SEC)
         self.connections = Connections(settings.websocket)
         self.closing = False
-        self._asking: asyncio.Task[None] | None = None
+        self._helpers: list[asyncio.Task[None]] = []
         self.followers = 0
+        self.snapshots = Snapshots()
         self._store = Store(settings.data_dir / STATE_FILE)
         self._limits = limits or capacity.limits(settings.control)
         self._state = self._store.load()
         self.launcher = make_launcher(settings, self.tell)
         started = time.time()
+        self._tokens = tokens
         self.driver = Driver(
-            self._rebuilt(started), self._store, self.launcher, self.connections, started=started
+            self._rebuilt(started),
+            self._store,
+            self.launcher,
+            self.connections,
+            started=started,
+            over=tokens.end,
         )
 
     @property
@@ -61,9 +82,9 @@ class Service:
         return self.driver.control
 
     @property
-    def problem(self) -> str | None:
-        """What is wrong with the server itself."""
-        return self._store.problem
+    def problems(self) -> list[str]:
+        """What is wrong with the server itself, or where it launches apps."""
+        return [problem for problem in (self._store.problem, self.launcher.problem) if problem]
 
     def tell(self, event: Event) -> None:
         """News of the launcher, from any thread."""
@@ -84,9 +105,16 @@ class Service:
         if self._store.moved is not None:
             log.error("the state was damaged and is empty now; the old one is in %s", self._store.moved)
         self._state = {}
+        adopted = self.control.to_adopt()
+        for instance_id in set(self._tokens.instances) - {app.instance_id for app in adopted}:
+            self._tokens.end(instance_id)
+        await asyncio.to_thread(self.launcher.adopt, adopted)
+        # Not before: a signal to an app that the launcher has not found yet would be answered by its end.
         self.driver.start()
-        self._asking = asyncio.create_task(self._ask_metrics(), name="control-metrics")
-        await asyncio.to_thread(self.launcher.adopt, self.control.to_adopt())
+        self._helpers = [
+            asyncio.create_task(self._ask_metrics(), name="control-metrics"),
+            asyncio.create_task(garbage.seldom(), name="control-garbage"),
+        ]
         for instance_id, spec in self.samples.instances:
             known = self.control.app(instance_id)
             if known is None or (known.process is None and known.spec != spec):
@@ -119,8 +147,8 @@ class Service:
     async def stop(self) -> None:
         """After `end`: nothing is served any more."""
         await self.end()
-        if self._asking is not None:
-            self._asking.cancel()
+        for helper in self._helpers:
+            helper.cancel()
         await asyncio.to_thread(self.launcher.close)
         await self.driver.stop()
 
@@ -140,16 +168,21 @@ def check_samples(settings: Settings, *, test_routes: bool) -> Samples:
     return Samples({}) if path is None else Samples.read(path)
 
 
-def local_launcher(settings: Settings, tell: Callable[[Event], None]) -> Launcher:
-    """Apps on this machine. They are given the control token: nobody connects without it where one is set."""
-    token = settings.control_token
-    return LocalLauncher(
+def configured_launcher(settings: Settings, tell: Callable[[Event], None], tokens: AppTokens) -> Launcher:
+    """Apps on this machine, or on a cluster. Raises InvalidSetting."""
+    launcher = RayLauncher if settings.control.launcher == "ray" else LocalLauncher
+    return launcher(
         settings.control,
         server_url(settings),
         tell,
         data_dir=settings.data_dir,
-        token_of=lambda instance_id: None if token is None else token.get_secret_value(),
+        token_of=lambda instance_id: token_of(settings, tokens, instance_id),
     )
+
+
+def token_of(settings: Settings, tokens: AppTokens, instance_id: str) -> str | None:
+    """A new token for an app that is about to be launched; None where the server asks for none."""
+    return None if settings.control_token is None else tokens.issue(instance_id)
 
 
 def server_url(settings: Settings) -> str:

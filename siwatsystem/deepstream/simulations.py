@@ -194,7 +194,7 @@ class SimulatedApp:
             queued_count=len(camera.waiting),
             queued=[FileQueued(file_id=file.file_id, file_name=file.file_name) for file in camera.waiting],
         )
-        told = CameraStatus(camera_id=camera.camera_id, status="running", files=files)
+        told = CameraStatus(camera_id=camera.camera_id, status="running", files=files, reason=None)
         return StreamStatus(stream_id=number, status="running", cameras=[told])
 
 

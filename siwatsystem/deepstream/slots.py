@@ -29,6 +29,7 @@ from siwatsystem.deepstream.lifecycle import POLICY_VIOLATION, Lifecycle
 from siwatsystem.deepstream.limits import Limits
 from siwatsystem.deepstream.orders import Orders
 from siwatsystem.deepstream.placing import Placing
+from siwatsystem.deepstream.progress import Progress
 from siwatsystem.deepstream.requests import Request
 from siwatsystem.deepstream.states import LIVE, AppState, Stage
 from siwatsystem.deepstream.synchronising import Synchronising
@@ -46,6 +47,7 @@ class Control:
         self._endings = Endings(self._ledger)
         self._sync = Synchronising(self._ledger, self._placing, self._endings)
         self._lifecycle = Lifecycle(self._ledger, self._placing, self._endings)
+        self._progress = Progress(self._ledger, self._placing, self._lifecycle, self._sync)
         self._handshake = Handshake(self._ledger, self._placing, self._lifecycle, self._sync)
         self._dialogue = Dialogue(self._ledger, self._placing, self._endings, self._lifecycle, self._sync)
         self._orders = Orders(self._ledger, self._placing, self._endings, self._lifecycle)
@@ -116,6 +118,9 @@ class Control:
         request = slot.current
         if request is None:
             return
+        if request.stage is Stage.ACCEPTED and (request.unfinished or not request.end_told):
+            self._progress.due(app, slot, request)
+            return
         if request.stage is Stage.ACCEPTED:  # all files were done, and the app says nothing more
             self._endings.finish(app, slot)
             self._placing.feed(app, slot)
@@ -146,6 +151,10 @@ class Control:
 
     def request(self, request_id: str) -> Request | None:
         return self._ledger.requests.get(request_id)
+
+    def knows(self, command_id: str) -> bool:
+        """Whether the command was carried out, or is about to be: sent again it changes nothing."""
+        return self._orders.knows(command_id)
 
     def requests(self) -> list[Request]:
         """All that are known, those that ended too."""

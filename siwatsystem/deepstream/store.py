@@ -37,7 +37,8 @@ class Store:
         self._path = path
         self.moved: Path | None = None
         self.problem: str | None = None
-        self._waiting: dict[tuple[str, str], Save | Drop] = {}
+        self._waiting: dict[tuple[str, str], bytes | None] = {}
+        """Records as JSON text, by kind and key; None: to be deleted."""
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = _open(path)
@@ -73,14 +74,14 @@ class Store:
     def save(self, changes: Iterable[Save | Drop]) -> None:
         """All or none of it, now; where the disk refuses, with the next call. Never raises for that."""
         for change in changes:
-            self._waiting[change.kind, change.key] = change
+            self._take(change)
         if not self._waiting:
             return
         try:
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")
-                for change in self._waiting.values():
-                    self._write(change)
+                for (kind, key), record in self._waiting.items():
+                    self._write(kind, key, record)
         except sqlite3.Error as error:
             if self.problem is None:
                 log.error("the state cannot be written to %s: %s", self._path, error)
@@ -91,14 +92,23 @@ class Store:
             log.warning("the state is written to %s again", self._path)
             self.problem = None
 
-    def _write(self, change: Save | Drop) -> None:
-        if isinstance(change, Drop):
-            self._db.execute("DELETE FROM records WHERE kind = ? AND key = ?", (change.kind, change.key))
+    def _take(self, change: Save | Drop) -> None:
+        """One that is no record is left out: it must not keep all others from the disk."""
+        try:
+            record = None if isinstance(change, Drop) else orjson.dumps(change.record)
+        except TypeError as error:
+            log.error("%s %r cannot be kept: %s", change.kind, change.key, error)
+            return
+        self._waiting[change.kind, change.key] = record
+
+    def _write(self, kind: str, key: str, record: bytes | None) -> None:
+        if record is None:
+            self._db.execute("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
             return
         self._db.execute(
             "INSERT INTO records (kind, key, record) VALUES (?, ?, ?) "
             "ON CONFLICT (kind, key) DO UPDATE SET record = excluded.record",
-            (change.kind, change.key, orjson.dumps(change.record)),
+            (kind, key, record),
         )
 
     def close(self) -> None:
@@ -120,6 +130,9 @@ class Store:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Raises InvalidSetting for a file of a newer version, sqlite3.DatabaseError for one that is damaged."""
+    with contextlib.suppress(OSError):  # what SQLite cannot open either it says better
+        path.touch(mode=0o600)  # it holds cameras' passwords
+        path.chmod(0o600)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
     try:
         version: int = db.execute("PRAGMA user_version").fetchone()[0]

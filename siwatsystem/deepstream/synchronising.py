@@ -83,6 +83,7 @@ class Synchronising:
         request.stage = Stage.ACCEPTED
         request.end_told = False
         self._ledger.note_request(request)
+        self._placing.watch(app, slot)
         self._placing.push(app, slot, request)
 
 

@@ -68,6 +68,16 @@ class ExecuteAck(Said):
         "error_message": "the app runs another config than it was launched with",
         "timestamp": "2026-11-21T08:00:00.000Z",
     }
+    MORE = (
+        {
+            "type": "execute_ack",
+            "instance_id": "stream_1763700000_0a1b2c3d",
+            "status": "ok",
+            "config_verified": True,
+            "streams_count_verified": True,
+            "timestamp": "2026-11-21T08:00:00.000Z",
+        },
+    )
     type: Literal["execute_ack"] = "execute_ack"
     instance_id: Identifier
     status: Literal["ok", "error"]
@@ -93,6 +103,7 @@ class ReconnectionAck(ExecuteAck):
         "session_restored": True,
         "server_status": "running",
     }
+    MORE = ()
     type: Literal["reconnection_ack"] = "reconnection_ack"  # pyright: ignore[reportIncompatibleVariableOverride]
     session_restored: bool
     server_status: Text

@@ -33,6 +33,8 @@ class GpuUse(Wire):
 
     EXAMPLE: ClassVar[dict[str, Any]] = {"gpu": 0, "gpu_percent": 71.0, "vram_mb": 2048.0}
     gpu: Gpu
+    uuid: Text | None = Field(None, description="The driver's: numbers are the same on every machine")
+    host: Text | None = Field(None, description="The machine it is in")
     gpu_percent: Percent | None = None
     vram_mb: Amount | None = None
     vram_total_mb: Amount | None = None
@@ -95,6 +97,7 @@ class CameraStatus(Wire):
     camera_id: CameraId
     status: Literal["running", "queued"]
     files: CameraFiles = Field(default_factory=CameraFiles)
+    reason: Remark | None = Field(None, description="Why nothing comes of it just now (extension)")
 
 
 class StreamStatus(Wire):
@@ -124,6 +127,20 @@ class AppReady(Said):
         "start_time": "2026-11-21T08:00:00Z",
         "gpu_allocated": [0],
     }
+    MORE = (
+        {
+            "type": "app_ready",
+            "instance_id": "stream_1763700000_0a1b2c3d",
+            "config_path": "/configs/cars.txt",
+            "process_id": 4711,
+            "streams_count": 4,
+            "status": "ready",
+            "version": "1.0",
+            "start_time": "2026-11-21T08:00:00Z",
+            "reconnection": True,
+            "last_close_code": 1006,
+        },
+    )
     type: Literal["app_ready"] = "app_ready"
     instance_id: Identifier
     config_path: NeededPlace
@@ -222,7 +239,7 @@ class AnalysisComplete(OfCamera):
 
 
 class AnalysisInterrupted(OfCamera):
-    """The answer to `interrupt_analysis`."""
+    """The answer to `interrupt_analysis`. With `status` "error", and nobody has asked: the app gave it up."""
 
     EXAMPLE: ClassVar[dict[str, Any]] = {
         "type": "analysis_interrupted",
@@ -280,6 +297,15 @@ class AnalysisStatus(Said):
         "timestamp": "2026-11-21T08:00:05Z",
         "streams": [StreamStatus.EXAMPLE],
     }
+    MORE = (
+        {"type": "analysis_status", "timestamp": "2026-11-21T08:00:05Z", "stream": StreamStatus.EXAMPLE},
+        {
+            "type": "analysis_status",
+            "timestamp": "2026-11-21T08:00:05Z",
+            "stream_id": 0,
+            "camera": CameraStatus.EXAMPLE,
+        },
+    )
     type: Literal["analysis_status"] = "analysis_status"
     timestamp: Timestamp | None = None
     streams: list[StreamStatus] | None = Field(None, max_length=256)

@@ -1,12 +1,15 @@
 """The one place where states become the contract's words, and the state core's parts JSON values."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from siwatsystem.deepstream.apps import App, Slot
 from siwatsystem.deepstream.requests import File, Request
-from siwatsystem.deepstream.states import FINISHED, AppState, FileState, RequestState, Stage
+from siwatsystem.deepstream.states import AppState, FileState, RequestState, Stage
+from siwatsystem.urls import bare
+from siwatsystem.wire_time import wire_time
 
 PROCESS_STATUS = {
     AppState.STARTING: "running",
@@ -22,9 +25,7 @@ FILE_STATUS = {state: "queued" if state is FileState.GIVEN else state.value for 
 
 def iso(seconds: float | None) -> str | None:
     """UTC with milliseconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if seconds is None else wire_time(seconds)
 
 
 def instance_status(app: App) -> str:
@@ -112,13 +113,9 @@ def processes(apps: Iterable[App]) -> dict[str, Any]:
 
 
 def camera(request: Request) -> dict[str, Any]:
-    """A request as the contract's camera. Looks at every file."""
+    """A request as the contract's camera. Looks at every file that has not ended."""
     at = None if request.current is None else request.files[request.current]
-    queued = [
-        {"file_id": file.id, "file_name": file.name}
-        for file in request.files.values()
-        if file is not at and file.state not in FINISHED
-    ]
+    queued = [file.listed or _listed(file) for file in request.unfinished_files() if file is not at]
     return {
         "camera_id": request.camera_id,
         "status": CAMERA_STATUS.get(request.state, "queued"),
@@ -126,12 +123,19 @@ def camera(request: Request) -> dict[str, Any]:
             "processing": [] if at is None else [_processing(at)],
             "completed_count": request.tally[FileState.DONE] + request.tally[FileState.FAILED],
             "queued_count": len(queued),
-            "queued": queued,
+            "queued": orjson.Fragment(b"[%b]" % b",".join(queued)),
         },
         "request_id": request.id,
         "state": request.state.value,
         "reason": request.reason,
     }
+
+
+def _listed(file: File) -> bytes:
+    """JSON text: ten thousand objects for each who asks would keep the garbage collector busy."""
+    text = orjson.dumps({"file_id": file.id, "file_name": file.name})
+    file.listed = bytes(memoryview(text))  # without the room that orjson leaves behind it
+    return file.listed
 
 
 def stream(app: App, slot: Slot) -> dict[str, Any]:
@@ -147,15 +151,22 @@ def stream(app: App, slot: Slot) -> dict[str, Any]:
 def metrics(app: App) -> dict[str, Any]:
     """Null where the app has told nothing yet."""
     nothing = dict.fromkeys(("cpu_percent", "ram_mb", "gpu_percent", "vram_mb", "timestamp"))
-    return {"instance_id": app.instance_id, **nothing, **(app.metrics or {})}
+    found = {"instance_id": app.instance_id, **nothing, **(app.metrics or {})}
+    speeds = [{"stream_id": slot.stream_id, "fps": slot.fps} for slot in app.slots if slot.fps is not None]
+    return {**found, "streams": speeds} if speeds else found
 
 
 # --- for those who follow changes ------------------------------------------------------------
 
 
 def followed(app: App) -> dict[str, Any]:
-    """An app with its last metrics."""
-    return {**instance(app), "metrics": app.metrics}
+    """An app with its last metrics, and with what it takes to launch it again."""
+    return {
+        **instance(app),
+        "docker_container": app.spec.docker_container,
+        "additional_args": list(app.spec.additional_args),
+        "metrics": app.metrics,
+    }
 
 
 def slot(app: App, slot: Slot) -> dict[str, Any]:
@@ -184,7 +195,7 @@ def request(request: Request) -> dict[str, Any]:
         "request_id": request.id,
         "camera_id": request.camera_id,
         "type": request.kind,
-        "path": request.path,
+        "path": shown(request.path),
         "name": request.name,
         "output_dir": request.output_dir,
         "instance_id": request.instance_id,
@@ -209,7 +220,7 @@ def file(request: Request, file: File) -> dict[str, Any]:
     return {
         "request_id": request.id,
         "file_id": file.id,
-        "file_path": file.path,
+        "file_path": shown(file.path),
         "file_name": file.name,
         "state": FILE_STATUS[file.state],
         "processed_file": file.result,
@@ -217,6 +228,11 @@ def file(request: Request, file: File) -> dict[str, Any]:
         "detections": file.detections,
         "error": file.error,
     }
+
+
+def shown(path: str) -> str:
+    """As those may see it who only look: of an address neither login nor query."""
+    return bare(path) if "://" in path else path
 
 
 def _processing(file: File) -> dict[str, Any]:

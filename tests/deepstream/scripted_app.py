@@ -16,6 +16,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+TOKEN = {"Authorization": f"Bearer {os.environ['APP_TOKEN']}"} if "APP_TOKEN" in os.environ else {}
+
 
 @dataclass
 class Camera:
@@ -50,7 +52,7 @@ class ScriptedApp:
         again = False
         while not self.ending:
             try:
-                async with connect(self.server, open_timeout=3) as socket:
+                async with connect(self.server, open_timeout=3, additional_headers=TOKEN) as socket:
                     await self._ready(socket, again=again)
                     again = True
                     async for text in socket:

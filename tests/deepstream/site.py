@@ -30,6 +30,7 @@ class FakeLauncher:
     signals: list[Signal] = field(default_factory=list[Signal])
     adopted: list[str] = field(default_factory=list[str])
     forgotten: list[str] = field(default_factory=list[str])
+    problem: str | None = None
 
     def refused(self, spec: Spec) -> Refused | None:
         if spec.docker_container is not None:

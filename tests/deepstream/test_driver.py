@@ -1,16 +1,20 @@
 """The task that owns the state core: order of effects, answers, deadlines, restarts."""
 
 import asyncio
+import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from siwatsystem.deepstream import store
 from siwatsystem.deepstream.apps import Spec
-from siwatsystem.deepstream.driver import MANY, Driver
+from siwatsystem.deepstream.driver import AT_ONCE, MOST_EFFECTS, Driver
 from siwatsystem.deepstream.effects import Drop, Save
 from siwatsystem.deepstream.events import (
+    Cancel,
     ConnectionLost,
     Exited,
     FileGiven,
@@ -93,10 +97,10 @@ async def test_what_is_told_was_saved_before(tmp_path: Path):
     await world.driver.ask(start())
     assert world.log == ["saved", "start_analysis"]
     world.log.clear()
-    await world.driver.ask(start("many", MANY * 3))  # written in another thread
+    await world.driver.ask(start("many", 300))
     assert world.log == ["saved"]
     await world.driver.stop()
-    assert len(Store(tmp_path / "c.sqlite").load()["file"]) == 2 + MANY * 3
+    assert len(Store(tmp_path / "c.sqlite").load()["file"]) == 2 + 300
 
 
 async def test_several_may_wait_for_one_answer(tmp_path: Path):
@@ -154,6 +158,7 @@ async def test_the_end_of_an_app_does_not_wait_for_ever(tmp_path: Path):
         await world.driver.changed(0.1)
     assert app.state is AppState.BACKOFF
     assert "closed 1001" in world.log
+    assert not world.driver._exits  # pyright: ignore[reportPrivateUsage] # nothing is kept of it
     await world.driver.stop()
 
 
@@ -199,3 +204,92 @@ async def test_news_may_come_from_any_thread_and_after_the_end(tmp_path: Path):
     await world.driver.stop()
     world.driver.tell(ConnectionLost(2))
     await world.driver.handle(ConnectionLost(2))
+
+
+async def test_what_comes_together_is_written_together_and_answered_in_turn(tmp_path: Path):
+    world = World(tmp_path)
+    await world.launched()
+    world.log.clear()
+    names = [f"r{number}" for number in range(AT_ONCE)]
+    answers = await asyncio.gather(*(world.driver.ask(start(name)) for name in names))
+    assert [answer.body["request_id"] for answer in answers] == names
+    assert world.log == ["saved", "start_analysis"]  # the slot takes the first, all others wait
+    assert set(world.store.load()["request"]) == set(names)
+    await world.driver.stop()
+
+
+async def test_large_commands_that_come_together_leave_others_their_turn(tmp_path: Path):
+    world = World(tmp_path)
+    await world.launched()
+    large = [world.driver.ask(start(f"r{number}", MOST_EFFECTS)) for number in range(5)]
+    asked = [asyncio.ensure_future(each) for each in large]
+    seen: set[int] = set()
+    while not all(each.done() for each in asked):
+        await asyncio.sleep(0)
+        seen.add(len(world.driver.control.requests()))
+    assert seen >= {1, 2, 3, 4, 5}
+    await world.driver.stop()
+
+
+async def test_of_what_comes_together_one_failure_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    world = World(tmp_path)
+    await world.launched()
+    handle = world.driver.control.handle
+
+    def fails(event: Any, now: float) -> Any:
+        if isinstance(event, Register):
+            raise RuntimeError("a mistake")
+        return handle(event, now)
+
+    monkeypatch.setattr(world.driver.control, "handle", fails)
+    commands = (start("a"), Register("x", "two", SPEC), start("b"))
+    answers = await asyncio.gather(*(world.driver.ask(command) for command in commands))
+    assert [answer.status for answer in answers] == [200, 500, 200]
+    await world.driver.stop()
+
+
+async def test_a_slow_disk_holds_up_commands_but_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    world = World(tmp_path)
+    await world.launched()
+    writing, go_on = threading.Event(), threading.Event()
+    save = world.store.save
+
+    def slow(changes: Any) -> None:
+        writing.set()
+        assert go_on.wait(20)
+        save(changes)
+
+    monkeypatch.setattr(world.store, "save", slow)
+    asked = asyncio.create_task(world.driver.ask(start()))
+    async with asyncio.timeout(20):
+        while not writing.is_set():  # a thread sets it
+            await asyncio.sleep(0.01)
+    assert world.driver.control.snapshot()["requests"]  # the loop is free: this runs on it
+    assert not asked.done()
+    assert world.log[-1] != "start_analysis"
+    go_on.set()
+    assert (await asked).status == 200
+    await world.driver.stop()
+
+
+async def test_a_disk_that_refuses_ends_new_work_until_it_has_taken_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store, "BUSY_MS", 100)
+    world = World(tmp_path)
+    await world.launched()
+    other = sqlite3.connect(tmp_path / "c.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert (await world.driver.ask(start("first"))).status == 200  # nobody knew
+    refused = await world.driver.ask(start("second"))
+    assert refused.status == 503
+    assert "cannot be written" in refused.body["detail"]
+    assert (await world.driver.ask(Cancel("c", "first"))).status == 200
+    other.execute("ROLLBACK")
+    other.close()
+    async with asyncio.timeout(20):  # by itself: nothing happens meanwhile
+        while world.store.problem is not None:  # it is asked
+            await asyncio.sleep(0.05)
+    assert (await world.driver.ask(start("second"))).status == 200
+    await world.driver.stop()
+    assert set(Store(tmp_path / "c.sqlite").load()["request"]) == {"first", "second"}

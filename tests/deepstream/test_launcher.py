@@ -1,5 +1,6 @@
 """Local processes, real ones: launched, signalled, ended, whatever they do."""
 
+import errno
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,9 @@ def test_an_app_is_told_who_it_is_and_gets_nothing_it_need_not_have(
     here: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SIWAT_CONTROL_TOKEN", "secret")
+    monkeypatch.setenv("SIWAT_OUTBOX__WEBHOOK_SECRETS", '{"https://a.example": "secret"}')
+    monkeypatch.setenv("SIWAT_TRACING__HEADERS", '{"authorization": "secret"}')
+    monkeypatch.setenv("SIWAT_OUTBOX__WEBHOOK_SECRET_FILES", '{"https://a.example": "/run/a"}')
     monkeypatch.setenv("SIWAT_TARGET_FPS", "5")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
@@ -70,6 +75,7 @@ def test_an_app_is_told_who_it_is_and_gets_nothing_it_need_not_have(
     assert "CUDA_DEVICE_ORDER = PCI_BUS_ID" in said
     assert "SIWAT_TARGET_FPS = 5" in said
     assert not any("secret" in line for line in said)
+    assert any("SECRET_FILES" in line for line in said)
     assert "leads True" in said
     assert "stdin True" in said
     assert "token" not in launched.command
@@ -143,6 +149,26 @@ def test_a_signal_to_what_is_not_there_is_answered_with_its_end(here: Bench):
     here.signal("TERM", "never", 4)
     exited = here.told.exited()
     assert (exited.instance_id, exited.run, exited.code) == ("never", 4, None)
+
+
+def test_a_signal_to_what_is_on_its_way_is_no_end(here: Bench, monkeypatch: pytest.MonkeyPatch):
+    """The core says it again once the app is there."""
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def slow(name: str) -> str:
+        reached.set()
+        assert goes_on.wait(20)
+        return name
+
+    monkeypatch.setattr(here.launcher._context, "_token_of", slow)
+    here.launch(SLEEP)
+    assert reached.wait(20)
+    here.signal("TERM")
+    time.sleep(0.2)
+    goes_on.set()
+    here.told.launched()
+    here.signal("TERM")
+    assert here.told.exited().code == -signal.SIGTERM
 
 
 def test_a_second_run_goes_on_in_the_same_log(here: Bench):
@@ -236,6 +262,51 @@ def test_the_end_of_the_server_ends_every_app(tmp_path: Path):
     assert all(gone(pid) for pid in pids)
     assert not groups.marked_leaders(f"APP_RUN={here.launcher._context.folder.name}:")
     assert not [thread for thread in threading.enumerate() if thread.name == "app-watch"]
+
+
+def test_what_the_watching_stumbles_over_is_told_and_ends_are_told_on(
+    here: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    end, failed = groups.Group.end, threading.Event()
+
+    def fails_once(group: groups.Group) -> None:
+        end(group)
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("a process that nobody thought of")
+
+    monkeypatch.setattr(groups.Group, "end", fails_once)
+    assert here.launcher.problem is None
+    for run in (1, 2):
+        here.launch("import sys; sys.exit(3)", run=run)
+        here.told.launched()
+        assert here.told.exited().code == 3, run
+        if run == 1:
+            problem = eventually(lambda: here.launcher.problem, "a problem")
+            assert problem.endswith("RuntimeError: a process that nobody thought of")
+    eventually(lambda: here.launcher.problem is None, "the problem's end")
+
+
+def test_an_app_that_cannot_be_watched_keeps_no_other_from_it(here: Bench, monkeypatch: pytest.MonkeyPatch):
+    selector = here.launcher._processes._selector
+    register, full = selector.register, threading.Event()
+    full.set()
+
+    def refused(descriptor: int, events: int, data: Any = None) -> Any:
+        if data.key[0] == "one" and full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return register(descriptor, events, data)
+
+    monkeypatch.setattr(selector, "register", refused)
+    for name in ("one", "two", "three"):
+        here.launch("import sys; sys.exit(3)", name)
+        here.told.launched()
+    assert {here.told.exited().instance_id for _ in range(2)} == {"two", "three"}
+    assert "No space left" in eventually(lambda: here.launcher.problem, "a problem")
+    full.clear()
+    last = here.told.exited()
+    assert (last.instance_id, last.code) == ("one", 3)
+    eventually(lambda: here.launcher.problem is None, "the problem's end")
 
 
 def test_two_servers_do_not_share_a_folder(here: Bench):

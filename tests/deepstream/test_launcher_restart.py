@@ -51,12 +51,14 @@ def killed_server(folder: Path, script: str, *names: str) -> list[int]:
     server = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     with server.stdout:
-        pids = [int(server.stdout.readline()) for _ in names]
-        for name in names:
-            log = folder / "logs" / f"{name}.log"
-            eventually(lambda log=log: "up" in log.read_text())
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+        try:
+            pids = [int(server.stdout.readline()) for _ in names]
+            for name in names:
+                log = folder / "logs" / f"{name}.log"
+                eventually(lambda log=log: "up" in log.read_text().splitlines())
+        finally:
+            server.kill()
+            server.wait()
     return pids
 
 

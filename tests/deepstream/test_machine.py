@@ -40,7 +40,8 @@ from siwatsystem.deepstream.to_server import (
     ProcessingStarted,
     PushAck,
 )
-from tests.deepstream.world import SimApp, World
+from tests.deepstream.sim_app import SimApp
+from tests.deepstream.world import World
 
 NAMES = ["a", "b", "c"]
 CONFIG = "/configs/cars.txt"
@@ -176,9 +177,9 @@ class ControlMachine(RuleBasedStateMachine):
     # --- the launcher and the network ---------------------------------------------------------
 
     @precondition(lambda self: self.world.launches)
-    @rule(echo=st.booleans())
-    def launched(self, echo: bool) -> None:
-        self.world.finish_launch(echo=echo)
+    @rule(echo=st.booleans(), tells_frames=st.booleans())
+    def launched(self, echo: bool, tells_frames: bool) -> None:
+        self.world.finish_launch(echo=echo, tells_frames=tells_frames)
 
     @precondition(lambda self: self.world.launches)
     @rule()
@@ -274,6 +275,24 @@ class ControlMachine(RuleBasedStateMachine):
         for _ in range(steps):
             if app is not None and stream < app.streams:
                 app.work(stream, fails=fails)
+
+    @precondition(lambda self: self.busy())
+    @rule(number=st.integers(0, 5))
+    def slot_hangs(self, number: int) -> None:
+        """In the midst of a file, of which it has told."""
+        busy = self.busy()
+        app, stream = busy[number % len(busy)]
+        for _ in range(4):
+            line = app.slots[stream]
+            if line and line[0].at is not None:
+                app.hung.add(stream)
+                app.say(app.status())
+            self._goes_on(app, 1)
+
+    def busy(self) -> list[tuple[SimApp, int]]:
+        """Slots with a camera, of apps that tell frames."""
+        apps = [app for app in self.connected() if app.tells_frames]
+        return [(app, stream) for app in apps for stream in range(app.streams) if app.slots[stream]]
 
     @precondition(lambda self: any(app.out for app in self.connected()))
     @rule(number=st.integers(0, 5), most=st.integers(1, 6))

@@ -55,7 +55,9 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
 def test_the_example_of_a_body_is_one(model: type[Wire]):
     read = plain(model.model_validate(model.EXAMPLE))
     assert {key: read[key] for key in model.EXAMPLE} == model.EXAMPLE
-    assert model.model_json_schema()["examples"] == [model.EXAMPLE]
+    assert model.model_json_schema()["examples"] == [model.EXAMPLE, *model.MORE]
+    for example in model.MORE:
+        model.model_validate(example)
 
 
 def test_every_message_has_an_example_and_a_sentence():

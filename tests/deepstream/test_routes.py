@@ -1,17 +1,19 @@
 """The REST routes field by field, and the apps' WebSocket, against a server whose launcher starts nothing."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from siwatsystem.deepstream import rest, rest_analysis, rest_requests
+from siwatsystem.deepstream.admission import Refused
 from tests.deepstream.site import Site, site
 
 FILES = [{"file_id": number, "file_path": f"/videos/{number}.mp4"} for number in (7, 8)]
@@ -226,6 +228,7 @@ def test_a_request_goes_through_a_slot(one: Site):
         rest_analysis.InstanceStatus.model_validate(camera)
         assert camera["camera"]["files"]["processing"][0]["file_id"] == 7
         assert camera["camera"]["files"]["queued_count"] == 1
+        assert [file["file_id"] for file in camera["camera"]["files"]["queued"]] == [8]
         assert one.get("/analysis/status/one", stream_id=1).json()["stream"]["cameras"] == []
         refused(one.get("/analysis/status/one", stream_id=1, camera_id=3), 404)
         refused(one.get("/analysis/status/one", stream_id=9), 404)
@@ -267,6 +270,28 @@ def test_what_waits_is_listed_moved_given_more_and_cancelled(one: Site):
         assert app.accept()[1] == [7, 8, 9]
         refused(one.post("/analysis/one/interrupt", stream_id=0, camera_id=99), 404)
         refused(one.post("/analysis/one/interrupt", stream_id=0), 422)
+
+
+def test_commands_without_a_body_take_a_request_id_too(one: Site):
+    one.launch(streams=1)
+    with one.app(streams=1) as app:
+        app.hear("execute_ack")
+        one.post("/analysis/start", REQUEST)
+        about, _ = app.accept()
+        query = {"stream_id": 0, "camera_id": 3, "reason": "enough", "request_id": "i", "of_tomorrow": 1}
+        first = one.post("/analysis/one/interrupt", **query)
+        assert first.json()["request_id"] == "i"
+        order = app.hear("interrupt_analysis")
+        app.say("analysis_interrupted", **{**about, "request_id": order["request_id"]}, status="ok")
+        until(lambda: one.get("/instances/one").json()["status"] == "idle")
+        again = one.post("/analysis/one/interrupt", **query)
+        assert (again.status_code, again.json()) == (200, first.json())
+        refused(one.post("/analysis/one/interrupt", **{**query, "camera_id": 4}), 409)
+        refused(one.post("/analysis/one/interrupt", **{**query, "request_id": "a\nb"}), 422)
+        ended = [one.post("/instances/one/terminate", request_id="t").json() for _ in range(2)]
+        assert ended[0] == ended[1]
+        app.hear("terminate_app")
+        refused(one.post("/processes/cleanup", request_id="t"), 409)
 
 
 def test_without_an_instance_nothing_is_started(one: Site):
@@ -363,3 +388,91 @@ def test_every_route_has_its_model_and_its_example(one: Site):
                     assert described.get("schema"), (method, path)
     for model in ("Launch", "Launched", "StartAnalysis", "AnalysisRequested", "RequestWithFiles"):
         assert schemas[model]["examples"]
+
+
+def test_no_login_of_a_camera_is_shown(one: Site):
+    """Neither to those who may only look; the app gets it."""
+    address = "rtsp://zqUser:zqPass/@10.0.0.5/cam?key=zqKey"
+    one.launch()
+    with one.app() as app:
+        app.hear("execute_ack")
+        given = [{"file_id": 1, "file_path": "https://zqUser:zqPass@10.0.0.5/a.mp4?key=zqKey"}]
+        bodies = (
+            {"camera_id": 3, "type": "videostream", "path": address, "request_id": "live"},
+            {"camera_id": 4, "type": "fileset", "path": "/v", "files": given, "request_id": "files"},
+        )
+        told = [one.post("/analysis/start", {**body, "stream_id": 0}).text for body in bodies]
+        assert app.hear("start_analysis")["camera_path"] == address
+        paths = ("/requests", "/requests/live", "/requests/files", "/analysis/status", "/analysis/status/one")
+        told += [one.get(path).text for path in paths]
+        service = cast(Any, one.http.app).state.service
+        told.append(json.dumps(service.control.snapshot(), default=str))
+        told += [
+            change.text.decode()
+            for change in service.control.changes.since(service.control.changes.id(0)) or ()
+        ]
+        assert any("rtsp://10.0.0.5/cam" in text for text in told)
+        assert not [text for text in told if "zq" in text]
+
+
+def test_a_launch_that_is_sent_again_is_not_judged_anew(one: Site, monkeypatch: pytest.MonkeyPatch):
+    """Its own first time may have taken the last room."""
+    body = {"config_path": "/configs/a.txt", "instance_id": "one", "request_id": "l1"}
+    first = one.post("/launch", body).json()
+    monkeypatch.setattr(one.launcher, "refused", lambda spec: Refused(503, "there is no room"))
+    assert one.post("/launch", body).json() == first
+    refused(one.post("/launch", {**body, "request_id": "l2"}), 503)
+
+
+def test_refreshes_push_no_answer_out(one: Site):
+    one.launch()
+    with one.app() as app:
+        app.hear("execute_ack")
+        service = cast(Any, one.http.app).state.service
+        before = len(service.control.export()["answer"])
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(one.post, "/metrics/one/refresh")
+            told = app.hear("query_metrics")
+            app.say("metrics_response", request_id=told["request_id"], cpu_percent=1, ram_mb=2)
+            assert asked.result(10).status_code == 200
+        assert len(service.control.export()["answer"]) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"path": None, "camera_path": "{folder}", "name": None, "output_dir": None},
+        {"path": "", "camera_path": "{folder}", "files": []},
+        {"path": "{folder}", "files": None, "instance_id": None, "end": True},
+    ],
+)
+def test_what_says_nothing_is_as_if_it_were_not_there(one: Site, tmp_path: Path, body: dict[str, Any]):
+    (tmp_path / "a.mp4").touch()
+    said = {key: str(tmp_path) if value == "{folder}" else value for key, value in body.items()}
+    one.launch()
+    with one.app() as app:
+        app.hear("execute_ack")
+        answer = one.post("/analysis/start", {"camera_id": 3, "type": "fileset", **said})
+        assert answer.status_code == 200, answer.json()
+        assert app.hear("start_analysis")["camera_path"] == str(tmp_path)
+
+
+def test_files_of_the_same_name_have_results_of_their_own(one: Site):
+    paths = ["/x/1.mp4", "/y/1.mp4", "/x/2.mp4", "/x/2.mkv", "/x/3.mp4"]
+    files: list[dict[str, Any]] = [{"file_id": at, "file_path": path} for at, path in enumerate(paths)]
+    files.append({"file_id": 9, "file_path": "/z/1.mp4", "output_path": "/else/where"})
+    one.launch()
+    with one.app() as app:
+        app.hear("execute_ack")
+        one.post("/analysis/start", {**REQUEST, "files": files})
+        start = app.hear("start_analysis")
+        about = {key: start[key] for key in ("stream_id", "camera_id", "request_id")}
+        app.say("analysis_started", **about, status="ok")
+        pushed = [file for file in app.hear("push_file")["files"] if file["file_type"] == "file"]
+        outputs = [f"/results/{name}" for name in ("1-0", "1-1", "2.mp4", "2.mkv")]
+        assert [file.get("output_path", "") for file in pushed] == [*outputs, "", "/else/where"]
+        assert pushed[0]["file_name"] == "1.mp4"
+
+
+def test_health_answers_head_too(one: Site):
+    assert one.http.head("/deepstream/health").status_code == 200

@@ -112,7 +112,13 @@ def test_who_may(tmp_path: Path):
         )
         http = one.http
         assert http.get("/deepstream/health").status_code == 200
-        assert http.get("/deepstream/instances").status_code == 401
+        refused = http.get("/deepstream/instances")
+        assert refused.status_code == 401
+        assert refused.json() == {
+            "success": False,
+            "message": "a token is needed",
+            "detail": "a token is needed",
+        }
         assert http.get("/deepstream/instances", headers=viewer).status_code == 200
         assert http.post("/deepstream/processes/cleanup", headers=viewer).status_code == 403
         assert http.post("/deepstream/processes/cleanup", headers=controller).status_code == 200

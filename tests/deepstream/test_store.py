@@ -29,6 +29,24 @@ def test_what_was_saved_is_loaded(tmp_path: Path):
     }
 
 
+def test_what_is_no_record_keeps_no_other_from_the_disk(tmp_path: Path):
+    store = Store(tmp_path / "c.sqlite")
+    store.save([Save("app", "a", {"x": 1}), Save("app", "b", {"x": object()}), Save("app", "c", {"x": 3})])
+    store.save([Save("app", "d", {})])
+    assert store.problem is None
+    assert list(store.load()["app"]) == ["a", "c", "d"]
+    store.close()
+
+
+def test_nobody_else_may_read_it(tmp_path: Path):
+    path = tmp_path / "c.sqlite"
+    path.touch(mode=0o644)
+    store = Store(path)
+    store.save([Save("request", "r", {"path": "rtsp://user:secret@camera/1"})])
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+    store.close()
+
+
 def test_answers_come_back_in_the_order_they_were_given(tmp_path: Path):
     store = Store(tmp_path / "c.sqlite")
     for key in "zab":
@@ -103,7 +121,8 @@ def test_few_damaged_files_are_kept(tmp_path: Path):
     assert len(list(tmp_path.glob("*.damaged-*"))) <= KEPT_DAMAGED
 
 
-def test_what_the_disk_refuses_is_written_with_the_next(tmp_path: Path):
+def test_what_the_disk_refuses_is_written_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("siwatsystem.deepstream.store.BUSY_MS", 100)
     store = Store(tmp_path / "c.sqlite")
     other = sqlite3.connect(tmp_path / "c.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

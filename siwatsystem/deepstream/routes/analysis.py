@@ -1,8 +1,8 @@
 """Analyses: start, interrupt, and what the slots do."""
 
-import asyncio
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
@@ -10,7 +10,8 @@ from siwatsystem.deepstream import events, wire_states
 from siwatsystem.deepstream.apps import App, Slot
 from siwatsystem.deepstream.events import FileGiven
 from siwatsystem.deepstream.fields import MAX_STREAMS
-from siwatsystem.deepstream.media import NotTaken, is_video
+from siwatsystem.deepstream.media import NotTaken, apart, is_video
+from siwatsystem.deepstream.openapi import INVALID
 from siwatsystem.deepstream.rest_analysis import (
     AnalysisRequested,
     GivenFile,
@@ -21,10 +22,10 @@ from siwatsystem.deepstream.rest_analysis import (
 )
 from siwatsystem.deepstream.routes.replies import (
     ENDING,
-    INVALID,
     NO_INSTANCE,
     USED,
     Json,
+    Repeatable,
     app_of,
     ask,
     made_up,
@@ -33,13 +34,13 @@ from siwatsystem.deepstream.routes.replies import (
 )
 from siwatsystem.deepstream.service import Service
 
+Found = TypeVar("Found")
+
 router = APIRouter(prefix="/deepstream/analysis", tags=["analysis"])
 
 Stream = Annotated[int, Query(ge=0, lt=MAX_STREAMS, description="A slot of the app, from 0")]
 Camera = Annotated[int, Query(ge=-(2**63), lt=2**63, description="The caller's own number")]
 """As they stand in an address: text, unlike in a body."""
-LISTING_SEC = 20.0
-"""For looking at a folder; a network drive that is away would take for ever."""
 
 
 @router.post(
@@ -49,7 +50,7 @@ LISTING_SEC = 20.0
         _403="The folder is none that the settings allow",
         _404="No such instance, folder or file",
         _409=USED,
-        _422="Something in it is not as it must be; a folder without videos, a file that is none",
+        _422=f"{INVALID}; a folder without videos, a file that is none",
         _503="No instance is connected, or too much waits",
     ),
 )
@@ -62,7 +63,9 @@ async def start_command(service: Service, body: StartAnalysis) -> events.Start:
     """Raises HTTPException for files that are not taken."""
     request_id = made_up(body.request_id)
     known = service.control.request(request_id)
-    if known is not None and body.files is None and body.type != "videostream":
+    if body.files is not None and service.control.knows(request_id):
+        files = named(body.files, body.output_dir)
+    elif known is not None and body.type != "videostream":
         # The same command again: what the folder has now does not matter.
         files = [FileGiven(file.id, file.path, file.name, file.output) for file in known.files.values()]
     else:
@@ -86,39 +89,45 @@ async def _files(service: Service, body: StartAnalysis) -> list[FileGiven]:
     if body.type == "videostream":
         return []
     if body.files is not None:
-        return await given(service, body.files)
+        return await given(service, body.files, body.output_dir)
     if not body.end:
         return []
     look = service.media.file if body.type == "file" else service.media.folder
+    return await _look(service, body.path, look, body.path, body.output_dir)
+
+
+async def given(service: Service, files: list[GivenFile], output_dir: str) -> list[FileGiven]:
+    """Files that a client names: they may lie where only the app sees them, so they need not be here."""
+
+    def checked() -> list[FileGiven]:
+        for file in files:
+            if not is_video(file.file_path):
+                raise NotTaken(422, f"files: {wire_states.shown(file.file_path)} is no video")
+            service.media.check(file.file_path)
+        return named(files, output_dir)
+
+    return await _look(service, files[0].file_path if files else "", checked)
+
+
+def named(files: list[GivenFile], output_dir: str) -> list[FileGiven]:
+    said = [FileGiven(file.file_id, file.file_path, file.file_name, file.output_path) for file in files]
+    return apart(said, output_dir)
+
+
+async def _look(service: Service, path: str, look: Callable[..., Found], *arguments: object) -> Found:
+    """Raises HTTPException for what is not taken, and where the disk does not answer."""
     try:
-        async with asyncio.timeout(LISTING_SEC):
-            return await asyncio.to_thread(look, body.path, body.output_dir)
+        return await service.media_looks.at(look, *arguments)
     except NotTaken as error:
         raise HTTPException(error.refused.status, error.refused.reason) from None
     except TimeoutError:
-        raise HTTPException(503, f"{body.path} could not be looked at in time") from None
-
-
-async def given(service: Service, files: list[GivenFile]) -> list[FileGiven]:
-    """Files that a client names: they may lie where only the app sees them, so they need not be here."""
-
-    def check() -> None:
-        for file in files:
-            if not is_video(file.file_path):
-                raise NotTaken(422, f"files: {file.file_path} is no video")
-            service.media.check(file.file_path)
-
-    try:
-        await asyncio.to_thread(check)
-    except NotTaken as error:
-        raise HTTPException(error.refused.status, error.refused.reason) from None
-    return [FileGiven(file.file_id, file.file_path, file.file_name, file.output_path) for file in files]
+        raise HTTPException(503, f"{wire_states.shown(path)} could not be looked at in time") from None
 
 
 @router.post(
     "/{instance_id}/interrupt",
     response_model=Interrupted,
-    responses=refusals(_404="No such instance, stream or camera", _422=INVALID, _503=ENDING),
+    responses=refusals(_404="No such instance, stream or camera", _409=USED, _422=INVALID, _503=ENDING),
 )
 async def interrupt(
     request: Request,
@@ -126,9 +135,12 @@ async def interrupt(
     stream_id: Stream,
     camera_id: Camera,
     reason: Annotated[str, Query(max_length=1024)] = "",
+    repeatable: Repeatable = None,
 ) -> Json:
     """End what a camera does in a slot; the app goes on with what waits."""
-    return await ask(request, events.Interrupt(made_up(None), instance_id, stream_id, camera_id, reason))
+    return await ask(
+        request, events.Interrupt(made_up(repeatable), instance_id, stream_id, camera_id, reason)
+    )
 
 
 @router.get("/status", response_model=dict[str, InstanceStreams], responses=refusals(_422=INVALID))

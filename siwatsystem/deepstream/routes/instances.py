@@ -3,11 +3,14 @@
 from fastapi import APIRouter, Request
 
 from siwatsystem.deepstream import events, wire_states
+from siwatsystem.deepstream.openapi import INVALID
 from siwatsystem.deepstream.rest import Done, Instance
 from siwatsystem.deepstream.routes.replies import (
     ENDING,
     NO_INSTANCE,
+    USED,
     Json,
+    Repeatable,
     app_of,
     ask,
     made_up,
@@ -32,8 +35,8 @@ async def instance(request: Request, instance_id: str) -> Json:
 @router.post(
     "/instances/{instance_id}/terminate",
     response_model=Done,
-    responses=refusals(_404=NO_INSTANCE, _503=ENDING),
+    responses=refusals(_404=NO_INSTANCE, _409=USED, _422=INVALID, _503=ENDING),
 )
-async def terminate(request: Request, instance_id: str) -> Json:
+async def terminate(request: Request, instance_id: str, repeatable: Repeatable = None) -> Json:
     """Ask the app to end; after a while SIGTERM goes to its process group, then SIGKILL."""
-    return await ask(request, events.Terminate(made_up(None), instance_id))
+    return await ask(request, events.Terminate(made_up(repeatable), instance_id))

@@ -54,6 +54,7 @@ async def refresh(request: Request, instance_id: str) -> Json:
     return Json(wire_states.metrics(app))
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     response_model=Health,
@@ -65,13 +66,13 @@ async def health(request: Request) -> Json:
     apps = service.control.apps()
     launched = [app for app in apps if app.process is not None]
     running = (AppState.STARTING, AppState.RUNNING, AppState.STOPPING)
-    status = "shutting_down" if service.closing else "degraded" if service.problem else "healthy"
+    status = "shutting_down" if service.closing else "degraded" if service.problems else "healthy"
     body = {
         "status": status,
         "connected_instances": sum(app.connection is not None for app in apps),
         "total_instances": len(apps),
         "total_processes": len(launched),
         "running_processes": sum(app.state in running for app in launched),
-        "problems": [service.problem] if service.problem else [],
+        "problems": service.problems,
     }
     return Json(body, 503 if service.closing else 200)

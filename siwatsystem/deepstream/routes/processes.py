@@ -9,16 +9,19 @@ from fastapi import APIRouter, HTTPException, Query, Request
 
 from siwatsystem.deepstream import events, wire_states
 from siwatsystem.deepstream.apps import App, Spec
+from siwatsystem.deepstream.openapi import INVALID
 from siwatsystem.deepstream.rest import Done, Launch, Launched, Logs, Process, Processes
 from siwatsystem.deepstream.routes.replies import (
     ENDING,
-    INVALID,
+    USED,
     Json,
+    Repeatable,
     ask,
     made_up,
     refusals,
     service_of,
 )
+from siwatsystem.deepstream.service import Service
 
 router = APIRouter(prefix="/deepstream", tags=["processes"])
 
@@ -45,12 +48,21 @@ async def launch(request: Request, body: Launch) -> Json:
         body.docker_container,
         tuple(body.additional_args or ()),
     )
-    refused = await asyncio.to_thread(service_of(request).launcher.refused, spec)
+    service, request_id = service_of(request), made_up(body.request_id)
+    if not service.control.knows(request_id):
+        await _check(service, spec)
+    name = f"stream_{int(time.time())}_{secrets.token_hex(4)}"
+    return await ask(request, events.Launch(request_id, spec, body.instance_id, name))
+
+
+async def _check(service: Service, spec: Spec) -> None:
+    """Raises HTTPException for what must not be launched."""
+    try:
+        refused = await service.config_looks.at(service.launcher.refused, spec)
+    except TimeoutError:
+        raise HTTPException(503, f"{spec.config_path} could not be looked at in time") from None
     if refused is not None:
         raise HTTPException(refused.status, refused.reason)
-    name = f"stream_{int(time.time())}_{secrets.token_hex(4)}"
-    command = events.Launch(made_up(body.request_id), spec, body.instance_id, name)
-    return await ask(request, command)
 
 
 @router.get("/processes", response_model=Processes, responses=refusals())
@@ -76,22 +88,25 @@ async def process(request: Request, process_id: str) -> Json:
 
 
 @router.post(
-    "/processes/cleanup", response_model=Done, responses=refusals(_503=ENDING), name="clean up processes"
+    "/processes/cleanup",
+    response_model=Done,
+    responses=refusals(_409=USED, _422=INVALID, _503=ENDING),
+    name="clean up processes",
 )
-async def clean_up(request: Request) -> Json:
+async def clean_up(request: Request, repeatable: Repeatable = None) -> Json:
     """Forget apps that have ended or were given up and that nothing waits for, and their logs."""
-    return await ask(request, events.CleanUp(made_up(None)))
+    return await ask(request, events.CleanUp(made_up(repeatable)))
 
 
 @router.post(
     "/processes/{process_id}/terminate",
     response_model=Done,
-    responses=refusals(_404=NO_PROCESS, _503=ENDING),
+    responses=refusals(_404=NO_PROCESS, _409=USED, _422=INVALID, _503=ENDING),
 )
-async def terminate(request: Request, process_id: str) -> Json:
+async def terminate(request: Request, process_id: str, repeatable: Repeatable = None) -> Json:
     """Ask the app to end; after a while SIGTERM goes to its process group, then SIGKILL."""
     app = _app(request, process_id)
-    return await ask(request, events.Terminate(made_up(None), app.instance_id))
+    return await ask(request, events.Terminate(made_up(repeatable), app.instance_id))
 
 
 @router.get(

@@ -1,10 +1,10 @@
 """What the control server's routes have in common: how they reach the server, and how they answer."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Query, Request
 from fastapi.responses import Response
 from starlette.requests import HTTPConnection
 
@@ -12,7 +12,7 @@ from siwatsystem.deepstream.apps import App
 from siwatsystem.deepstream.events import Command
 from siwatsystem.deepstream.rest import Refusal
 from siwatsystem.deepstream.service import Service
-from siwatsystem.web.refusals import GUARDED
+from siwatsystem.messages import PRINTABLE
 
 
 class Json(Response):
@@ -37,6 +37,19 @@ def app_of(request: Request, instance_id: str) -> App:
     return app
 
 
+Repeatable = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=128,
+        pattern=PRINTABLE,
+        alias="request_id",
+        description="Made up by the client (extension): a command that is sent again changes nothing",
+    ),
+]
+"""Of commands without a body."""
+
+
 def made_up(request_id: str | None) -> str:
     """The client's own id, or one that nobody else uses."""
     return request_id or f"req_{secrets.token_hex(12)}"
@@ -46,6 +59,17 @@ async def ask(request: Request, command: Command) -> Json:
     """Have the command carried out; its answer, whatever it is."""
     answer = await service_of(request).driver.ask(command)
     return Json(answer.body, answer.status)
+
+
+GUARDED: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": reason}
+    for status, reason in (
+        (401, "A token is needed"),
+        (403, "The token, or the page that asks, does not allow it"),
+        (429, "Too many wrong tokens came from this address"),
+    )
+}
+"""What the access rules answer, before any route that needs a token is run."""
 
 
 def refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
@@ -58,5 +82,4 @@ def refusals(**reasons: str) -> dict[int | str, dict[str, Any]]:
 
 NO_INSTANCE = "No such instance"
 USED = "Not in this state, or the request_id was used for another command"
-INVALID = "Something in it is not as it must be"
 ENDING = "The server is ending, or did not get to it in time"

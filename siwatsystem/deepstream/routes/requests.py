@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 
 from siwatsystem.deepstream import events, wire_states
+from siwatsystem.deepstream.events import FileGiven
+from siwatsystem.deepstream.openapi import INVALID
 from siwatsystem.deepstream.requests import Request as Asked
-from siwatsystem.deepstream.rest_analysis import Changed, PushFiles, Reorder
+from siwatsystem.deepstream.rest_analysis import Changed, GivenFile, PushFiles, Reorder
 from siwatsystem.deepstream.rest_requests import Cancel, RequestList, RequestWithFiles
-from siwatsystem.deepstream.routes.analysis import given
+from siwatsystem.deepstream.routes.analysis import given, named
 from siwatsystem.deepstream.routes.replies import (
     ENDING,
-    INVALID,
     USED,
     Json,
     ask,
@@ -71,8 +72,16 @@ CHANGES = refusals(_404=NO_REQUEST, _409=USED, _422=INVALID, _503=ENDING)
 @router.post("/{request_id}/push", response_model=Changed, responses=CHANGES)
 async def push(request: Request, request_id: str, body: PushFiles) -> Json:
     """More files for a request that was started with `end: false`; `end: true` with the last ones."""
-    files = await given(service_of(request), body.files)
-    return await ask(request, events.Push(made_up(body.request_id), request_id, tuple(files), body.end))
+    service, command = service_of(request), made_up(body.request_id)
+    target = service.control.request(request_id)
+    find = _known if service.control.knows(command) else given
+    files = await find(service, body.files, "" if target is None else target.output_dir)
+    return await ask(request, events.Push(command, request_id, tuple(files), body.end))
+
+
+async def _known(_: Service, files: list[GivenFile], output_dir: str) -> list[FileGiven]:
+    """Of a command that is sent again: whether they are still taken does not matter."""
+    return named(files, output_dir)
 
 
 @router.post("/{request_id}/reorder", response_model=Changed, responses=CHANGES)

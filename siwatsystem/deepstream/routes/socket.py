@@ -15,6 +15,7 @@ from siwatsystem.session import POLICY_VIOLATION
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/deepstream")
+PATH = "/deepstream/ws"
 
 FIRST_MESSAGE_SEC = 10.0
 TRY_AGAIN_LATER = 1013
@@ -28,7 +29,7 @@ async def websocket(socket: WebSocket) -> None:
         reason = "the control server ends" if service.closing else "too many connections are open"
         await socket.close(TRY_AGAIN_LATER, reason)
         return
-    connection = service.connections.open()
+    connection = service.connections.open(getattr(socket.state, "caller", None))
     sender = asyncio.create_task(_send(service, connection, socket), name=f"send-app-{connection.number}")
     reader = asyncio.create_task(_read(service, connection, socket), name=f"read-app-{connection.number}")
     try:

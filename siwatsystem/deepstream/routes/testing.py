@@ -3,12 +3,18 @@
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
-from pydantic import BaseModel, Field
 
-from siwatsystem.deepstream.rest import Simulated, SimulateFileProcessing
+from siwatsystem.deepstream.openapi import INVALID
+from siwatsystem.deepstream.rest import Scenarios, Simulated, SimulateFileProcessing
 from siwatsystem.deepstream.rest_analysis import AnalysisRequested
 from siwatsystem.deepstream.routes.analysis import start_command
-from siwatsystem.deepstream.routes.replies import INVALID, NO_INSTANCE, Json, ask, refusals, service_of
+from siwatsystem.deepstream.routes.replies import (
+    NO_INSTANCE,
+    Json,
+    ask,
+    refusals,
+    service_of,
+)
 from siwatsystem.deepstream.simulations import NotSimulated, Simulations
 
 
@@ -21,13 +27,6 @@ router = APIRouter(prefix="/deepstream/test", tags=["test"], dependencies=[Depen
 
 WRONG_STATE = "It is not in a state for that, or is a real app's"
 PLAYED = refusals(_404=NO_INSTANCE, _409=WRONG_STATE, _422=INVALID)
-
-
-class Scenarios(BaseModel):
-    """What can be tried by hand."""
-
-    scenarios: list[dict[str, Any]]
-    error_scenarios: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
 
 
 @router.get("/sample-data", response_model=dict[str, Any], responses=refusals())
