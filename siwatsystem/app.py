@@ -15,11 +15,24 @@ from siwatsystem.config import Settings, load_settings
 from siwatsystem.errors import InvalidSetting
 from siwatsystem.guesses import Guesses
 from siwatsystem.logins import Logins
-from siwatsystem.routes import dashboard, documents, health, image, metrics, websocket
+from siwatsystem.overview.board import Board
+from siwatsystem.overview.trial import Trials
+from siwatsystem.routes import (
+    cameras,
+    dashboard,
+    documents,
+    health,
+    image,
+    metrics,
+    overview,
+    trial,
+    websocket,
+)
 from siwatsystem.web import login
 from siwatsystem.web.access import AccessMiddleware
 from siwatsystem.web.bodies import BodyLimit
 from siwatsystem.web.browsers import BrowserHeaders
+from siwatsystem.web.static import assets_router
 from siwatsystem.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -50,13 +63,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logins = app.state.logins = Logins(chosen.login_keep_sec)
     guesses = app.state.guesses = Guesses()
     # The last one that is added is asked first.
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, larger={trial.PATH: trial.ALLOWANCE})
     app.add_middleware(image.PlainImages)
     app.add_middleware(AccessMiddleware, settings=chosen, logins=logins, guesses=guesses)
     app.add_middleware(BrowserHeaders)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    for module in (websocket, image, health, metrics, documents, dashboard, login):
+    for module in (websocket, image, health, metrics, documents, dashboard, cameras, overview, trial, login):
         app.include_router(module.router)
+    app.include_router(assets_router("/assets", dashboard.FOLDER))
     return app
 
 
@@ -87,6 +101,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         descriptors.allow(settings)
         worker = app.state.worker = Worker(settings)
         await worker.start()
+        board = app.state.board = Board(worker)
+        app.state.trials = Trials()
+        board.start()
     except (InvalidSetting, OSError, sqlite3.Error) as error:
         # Told in one line by whoever started the server; a traceback would hide it.
         app.state.startup_error = (
@@ -97,5 +114,6 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     try:
         yield
     finally:
+        await board.stop()
         await worker.stop()
         log.info("worker has ended")

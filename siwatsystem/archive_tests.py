@@ -80,7 +80,7 @@ def run(
     """
     cases = read_cases(folder, pipeline.spec)
     clips = _open(cases, folder)
-    tested = _without_actions(pipeline, threads)
+    tested = without_actions(pipeline, threads)
     results: list[Result] = []
     for case, clip in zip(cases, clips, strict=True):
         result = _case(tested, case, clip, stopped)
@@ -113,10 +113,10 @@ def _named(error: StreamError, path: Path, case: Case) -> str:
     return error.message.replace(str(path), case.file)
 
 
-def _without_actions(pipeline: Pipeline, threads: Executor) -> Pipeline:
+def without_actions(pipeline: Pipeline, threads: Executor) -> Pipeline:
     """The same spec and models, with nothing on the other side of its actions."""
     spec = pipeline.spec
-    servers = {"redis": spec.redis, "postgresql": spec.postgresql}
+    servers = {"redis": spec.redis, "postgresql": spec.postgresql, "mqtt": spec.mqtt, "kafka": spec.kafka}
     targets = {kind: "nowhere" for kind, server in servers.items() if server is not None}
     tested = Pipeline(spec, pipeline.models, _Nowhere(), targets, threads, encoders=pipeline.encoders)
     tested.precision, tested.precision_reason = pipeline.precision, pipeline.precision_reason
@@ -154,11 +154,11 @@ def _frames(clip: "Clip", case: Case, spec: PipelineSpec) -> Iterator[tuple[Imag
         memo = PredictionMemo()
         yield frame.image, frame.at, memo
         if clip.info.seconds == 0:
-            for again in range(1, _times(spec.pipeline)):
+            for again in range(1, shown_times(spec.pipeline)):
                 yield frame.image, again / case.fps, memo
 
 
-def _times(root: Node) -> int:
+def shown_times(root: Node) -> int:
     """How often a picture is shown: until tracks are confirmed and stable, and votes have settled."""
     if not root.tracked or root.tracking is None:
         return 1

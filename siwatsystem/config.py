@@ -31,6 +31,7 @@ from siwatsystem.sections import (
     Seconds,
     StreamSettings,
     SupervisionSettings,
+    TracingSettings,
     WebSocketSettings,
 )
 from siwatsystem.tokens import Token, from_files
@@ -47,6 +48,7 @@ __all__ = [
     "Settings",
     "StreamSettings",
     "SupervisionSettings",
+    "TracingSettings",
     "WebSocketSettings",
     "describe",
     "load_settings",
@@ -132,6 +134,8 @@ class Settings(BaseSettings):
     """The control server."""
     logs: LogSettings = LogSettings()
     """Logs."""
+    tracing: TracingSettings = TracingSettings()
+    """Traces of frames."""
 
     _tokens = model_validator(mode="before")(from_files)
 
@@ -217,4 +221,4 @@ def describe(error: ValidationError) -> str:
 def _shown(key: str, value: object) -> str:
     if isinstance(value, Mapping):
         return "{…}"
-    return "***" if "token" in key or "password" in key else repr(value)
+    return "***" if any(word in key for word in ("token", "password", "secret", "header")) else repr(value)

@@ -28,11 +28,15 @@ from siwatsystem.runtime.auto import check
 from siwatsystem.signatures import Trust
 from siwatsystem.signing_keys import read_trusted
 from siwatsystem.supervision import Care, Watched
+from siwatsystem.tracing.opening import open_tracer
+from siwatsystem.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
 USER = "worker"
 MODEL_SUFFIXES = (".pt", ".onnx", ".engine", ".xml")
+TRACES_SEC = 0.5
+"""How long the collector may take for the last traces."""
 OPENED_AT_A_TIME = 2
 """Archives whose models are exported and compiled at a time: that takes cores and memory."""
 
@@ -50,12 +54,16 @@ class Engine:
         self._lock = threading.Lock()
         self._opening = threading.Semaphore(OPENED_AT_A_TIME)
         self._closing = threading.Event()
+        self.tracer: Tracer | None = None
+        """Where frames are traced."""
 
     def start(self) -> None:
         """Open the stores below `data_dir`. Raises InvalidSetting where another worker holds them, for a
-        trusted key that is none, and for a device or runtime that is not here."""
+        trusted key that is none, for a device or runtime that is not here, and for traces that cannot be
+        made."""
         settings, folder = self._settings, self._settings.data_dir
         check(settings.runtime)
+        self.tracer = open_tracer(settings.tracing)
         self._trust = Trust(read_trusted(settings.models.trusted_keys), settings.require_signature)
         self.embedded = EmbeddedServers(
             folder,
@@ -69,6 +77,7 @@ class Engine:
             embedded=self.embedded,
             watch=self._care.watch,
             stuck_sec=settings.supervision.outbox_stuck_sec,
+            tracer=self.tracer,
         )
         self.archives = ArchiveStore(settings.models, folder / "models", settings.models.allow_file)
         set_default_store(self.archives)
@@ -141,6 +150,8 @@ class Engine:
         if models.is_alive():
             log.warning("models are still at work after %.1f s and are left alone", timeout / 2)
         self.outbox.close(timeout / 2)
+        if self.tracer is not None:
+            self.tracer.close(min(TRACES_SEC, timeout / 2))
         self.embedded.close()
 
     def _close_models(self) -> None:
@@ -155,6 +166,11 @@ class Engine:
         self._branches.shutdown(wait=False, cancel_futures=True)
         set_default_registry(None)
         self.registry.close()
+
+    @property
+    def branches(self) -> BranchThreads:
+        """The threads that branches run in."""
+        return self._branches
 
     def status(self) -> dict[str, Any]:
         """The outbox's state, for `/health`."""

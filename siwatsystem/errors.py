@@ -167,6 +167,15 @@ class ActionFailed(SiwatError):
     code = "action_failed"
 
 
+class ActionRefused(ActionFailed):
+    """An action was refused, and would be again."""
+
+    def __init__(self, message: str | None = None, reason: str | None = None) -> None:
+        """`reason` is the same for all actions that are refused for it: it quotes nothing of them."""
+        super().__init__(message)
+        self.reason = reason
+
+
 class TargetUnavailable(SiwatError):
     """A server that actions go to is away."""
 

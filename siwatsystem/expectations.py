@@ -16,7 +16,7 @@ from siwatsystem.pipeline.fields import ArchivePath, Coordinate, Positive
 from siwatsystem.pipeline.node import PipelineSpec
 from siwatsystem.pipeline.problems import LINE, MOST, Problem, json_path, listed, shortened, summary
 from siwatsystem.pipeline.spec import EXPECTED
-from siwatsystem.pipeline.warnings import is_note
+from siwatsystem.pipeline.unknown_keys import is_note
 
 FOLDER = archive.TESTS
 FILE = "expected.json"

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from siwatsystem import archive
-from siwatsystem.actions.spec import ActionModel, Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.brokers import kafka_target, mqtt_target
+from siwatsystem.actions.receivers import webhook_target
+from siwatsystem.actions.spec import (
+    ActionModel,
+    KafkaPublish,
+    MqttPublish,
+    Publish,
+    SaveImage,
+    UpdateCombined,
+    Webhook,
+)
 from siwatsystem.actions.targets import postgresql_target, redis_target
 from siwatsystem.pipeline.node import Node, PipelineSpec
 from siwatsystem.pipeline.tracking import Tracking
@@ -112,6 +122,10 @@ def _servers(spec: PipelineSpec) -> dict[str, str]:
         server = spec.postgresql
         base = "" if server == "embedded" else f", database {server.database} as {server.username}"
         places["postgresql"] = postgresql_target(server).place + base
+    if spec.mqtt is not None:
+        places["mqtt"] = mqtt_target(spec.mqtt).place
+    if spec.kafka is not None:
+        places["kafka"] = kafka_target(spec.kafka).place
     return places
 
 
@@ -208,6 +222,16 @@ def _write(spec: PipelineSpec, action: ActionModel) -> Write:
         return Write(action.type, "redis", action.key, detail=f"{part} as {form}, kept {kept}")
     if isinstance(action, Publish):
         return Write(action.type, "redis", action.channel, detail=action.message)
+    if isinstance(action, MqttPublish):
+        kept = "kept for later subscribers: " if action.retain else ""
+        return Write(action.type, "mqtt", action.topic, detail=kept + action.message)
+    if isinstance(action, KafkaPublish):
+        key = "" if action.key is None else f"by the key {action.key}: "
+        return Write(action.type, "kafka", action.topic, detail=key + action.message)
+    if isinstance(action, Webhook):
+        # The path of its address may be a secret.
+        place = webhook_target(action.url, action.secret, action.signed).place
+        return Write(action.type, "webhook", place.removeprefix("webhook at "), detail=action.message)
     assert isinstance(action, UpdateCombined)
     key = f"where {action.key_field} is {action.key_value}"
     return Write(

@@ -70,6 +70,12 @@ class Loaded:
     opening: Opening | None = field(default=None, repr=False)
     """The newest attempt to open it."""
 
+    def asked_as(self, key: PipelineKey) -> None:
+        """Somebody asks for it with that query, which counts should it have to be fetched again. An address
+        without one (the dashboard's, which knows no signatures) takes none away."""
+        if key.url != key.bare or self.key.url == self.key.bare:
+            self.key = key
+
 
 class PipelineLoader:
     """Counted references to pipelines. `on_change` is told when one is ready or has failed."""
@@ -97,7 +103,7 @@ class PipelineLoader:
         if entry is None:
             entry = self._loaded[key] = Loaded(key)
             entry.task = asyncio.create_task(self._keep(entry), name=f"load-{key.model_id}")
-        entry.key = key  # with the newest query, should it have to be fetched again
+        entry.asked_as(key)
         entry.users += 1
         return entry
 

@@ -25,12 +25,13 @@ from siwatsystem.pipeline.executor import Pipeline
 from siwatsystem.pipeline.memo import PredictionMemo
 from siwatsystem.pipeline.shared_tracking import SharedTracking
 from siwatsystem.pipeline.state import PipelineState
-from siwatsystem.pipeline.trace import Trace
+from siwatsystem.pipeline.trace import Step, Trace
 from siwatsystem.pipeline_threads import PipelineThreads
 from siwatsystem.schedule import Turn
 from siwatsystem.streams.pool import Source
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.supervision import Care, Watched
+from siwatsystem.tracing.tracer import FrameSpans, Taken, Tracer
 from siwatsystem.views import View
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Analysis:
     """Every box of the frame, of what is no event (yet) too."""
     offset: tuple[int, int]
     session_id: int | str | None
+    steps: tuple[Step, ...] = ()
+    """What each node did, and how long it took."""
 
 
 @dataclass(eq=False)
@@ -62,7 +65,7 @@ class Member:
     state: PipelineState = field(default_factory=PipelineState)
     seen: tuple[Detection, ...] = ()
     last: tuple[dict[str, Any], ...] = ()
-    """The newest events' `detection` objects, for the dashboard."""
+    """The newest events' `detection` objects, for `/api/cameras`."""
     analysed: int = 0
     missed: int = 0
     """Frames that were due and gave way to later ones."""
@@ -84,6 +87,7 @@ class AnalysisLoop:
         deliver: Deliver,
         on_failure: "Callable[[AnalysisLoop], None]",
         care: Care | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.source = source
         self.loaded = loaded
@@ -99,6 +103,9 @@ class AnalysisLoop:
         self._threads = threads
         self._interval_sec = interval_sec
         self._care = care or Care()
+        self._tracer = tracer
+        self._dropped = 0
+        """What the turn had dropped when a frame was taken last; kept while there is a tracer."""
         self._generation = 0
         """Counts the turns: what came of one that was given up is thrown away."""
         self._turn = self._join()
@@ -226,14 +233,34 @@ class AnalysisLoop:
         if ready is None or not members or self._stopped:
             self._threads.rest(turn, idle=True)
             return
-        frame = ready[0]
+        frame, spans = ready[0], None
         self._last = frame.sequence
         try:
-            results, error = self._analyse(*ready, members)
+            spans = None if self._tracer is None else self._sample(self._tracer, *ready, members)
+            results, error = self._analyse(*ready, members, spans)
         except Exception as unexpected:
             # A frame that no library could take costs itself, not the camera.
             results, error = [], unexpected
-        self._tell(self._finish_frame, generation, frame, results, error)
+        self._tell(self._finish_frame, generation, frame, results, error, spans)
+
+    def _sample(
+        self, tracer: Tracer, frame: Frame, pipeline: Pipeline, members: list[Member]
+    ) -> FrameSpans | None:
+        """The trace of a frame that was taken now, if it is to have one."""
+        before, self._dropped = self._dropped, self._turn.dropped
+        if not tracer.samples():
+            return None
+        taken = Taken(
+            captured_at=frame.captured_at,
+            monotonic=frame.monotonic,
+            sequence=frame.sequence,
+            source=self.source.spec.label,
+            subscriptions=[member.subscription.identifier for member in members],
+            model=str(self.loaded.key.model_id),
+            precision=pipeline.precision,
+            dropped_before=max(0, self._dropped - before),
+        )
+        return tracer.frame(taken)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> bool:
         """Have the event loop call; False where it has ended, and nobody wants to know."""
@@ -248,11 +275,17 @@ class AnalysisLoop:
         frame: Frame,
         results: "list[tuple[Member, Analysis]]",
         error: Exception | None,
+        spans: FrameSpans | None,
     ) -> None:
         if self._stopped or generation != self._generation:
+            if spans is not None:
+                spans.finish(error, discarded=True)
             return
         try:
-            self._note(self._hand_out(frame, results) or error)
+            error = self._hand_out(frame, results) or error
+            if spans is not None:
+                spans.finish(error)
+            self._note(error)
             self._count_dropped()
         finally:
             # Only now: a loop has one frame under way until all that came of it is handed out.
@@ -282,6 +315,7 @@ class AnalysisLoop:
         identifier = member.subscription.identifier
         member.analysed += 1
         metrics.FRAMES_ANALYSED.labels(identifier).inc()
+        metrics.FRAME_AGE.labels(identifier).observe(time.monotonic() - frame.monotonic)
         member.seen = tuple(box.shifted(*analysis.offset) for box in analysis.seen)
         member.last = tuple({"class": event.class_name, **event.attributes} for event in analysis.events)
         self._deliver(member, frame, analysis)
@@ -304,7 +338,7 @@ class AnalysisLoop:
             self._on_failure(self)
 
     def _analyse(
-        self, frame: Frame, pipeline: Pipeline, members: list[Member]
+        self, frame: Frame, pipeline: Pipeline, members: list[Member], spans: FrameSpans | None
     ) -> "tuple[list[tuple[Member, Analysis]], Exception | None]":
         """In a pipeline thread: every member's pipeline run over the frame."""
         height, width = frame.shape
@@ -319,25 +353,30 @@ class AnalysisLoop:
         for member in members:
             if self.members.get(member.subscription.identifier) is not member:
                 continue  # it has left since the frame was taken
-            context = self._context(member, frame.captured_at)
-            trace = Trace()
+            context = self._context(member, frame.captured_at, spans)
+            trace, began = Trace(), time.perf_counter()
             try:
                 events = pipeline.run(view, context, memo=memo, state=member.state, trace=trace)
             except Exception as error:
                 # Models and libraries fail in ways that no list of errors covers; the others go on.
                 failure = error
+                if spans is not None:
+                    spans.analysed(context.camera_id, began, trace.steps, error)
                 continue
+            if spans is not None:
+                spans.analysed(context.camera_id, began, trace.steps)
             inner = (box for event in events for branch in event.branches.values() for box in branch.boxes)
             seen = (*trace.seen, *inner)
-            results.append((member, Analysis(tuple(events), seen, offset, context.session_id)))
-        metrics.FRAME_AGE.observe(time.monotonic() - frame.monotonic)
+            analysis = Analysis(tuple(events), seen, offset, context.session_id, tuple(trace.steps))
+            results.append((member, analysis))
         return results, failure
 
-    def _context(self, member: Member, captured_at: float) -> EventContext:
+    def _context(self, member: Member, captured_at: float, spans: FrameSpans | None = None) -> EventContext:
         subscription = member.subscription
         return EventContext(
             camera_id=subscription.identifier,
             display_id=subscription.display_id,
             session_id=member.session_of(subscription.display_id),
             captured_at=captured_at,
+            spans=spans,
         )

@@ -33,8 +33,24 @@ def _given(value: object) -> object:
     return None if value == "" else value
 
 
-def _need_type(schema: dict[str, Any]) -> None:
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+
+
+def spell_bounds(schema: dict[str, Any]) -> None:
+    """Put the bounds of a model's numbers in JSON Schema's words: pydantic writes its own behind a validator
+    (`Whole`), and nobody reads those."""
+    waiting: list[Any] = list(schema.get("properties", {}).values())
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            for own in _BOUNDS.keys() & part.keys():
+                part[_BOUNDS[own]] = part.pop(own)
+            waiting += [part.get("items"), *part.get("anyOf", [])]
+
+
+def _complete(schema: dict[str, Any]) -> None:
     """The models fill `type` in by themselves; on the wire it is always there."""
+    spell_bounds(schema)
     if "type" in schema.get("properties", {}):
         schema["required"] = ["type", *schema.get("required", [])]
 
@@ -54,9 +70,7 @@ CropEdge = Annotated[Whole, Field(ge=-(2**31), lt=2**31)]
 class Message(BaseModel):
     """A message or a part of one. Keys that nobody asked for are ignored."""
 
-    model_config = ConfigDict(
-        populate_by_name=True, frozen=True, extra="ignore", json_schema_extra=_need_type
-    )
+    model_config = ConfigDict(populate_by_name=True, frozen=True, extra="ignore", json_schema_extra=_complete)
 
 
 # --- to the worker ---------------------------------------------------------------------------

@@ -49,6 +49,12 @@ class PipelineThreads:
             self._schedule.leave(turn)
             self._turns.discard(turn)
 
+    def load(self) -> tuple[int, int]:
+        """Threads at work, and loops whose newest frame waits for one."""
+        with self._changed:
+            waiting = sum(turn.asks for turn in self._turns)
+            return len(self._threads) - self._idle, waiting
+
     def may_abandon(self) -> bool:
         """Whether not too many hang already, each with its thread and whatever that holds."""
         with self._changed:

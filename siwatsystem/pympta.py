@@ -64,6 +64,10 @@ class _LateOutbox:
         self._outbox = self._outbox or self._open()
         return self._outbox.register(target)
 
+    def release(self, key: str) -> None:
+        if self._outbox is not None:
+            self._outbox.release(key)
+
     def submit(self, event: OutboxEvent) -> None:
         if self._outbox is not None:
             self._outbox.submit(event)

@@ -5,7 +5,6 @@ give the same text, and tests hold both to that.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -14,11 +13,7 @@ from siwatsystem.messages import Encoded
 from siwatsystem.pipeline.events import Event
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.usage import Usage
-
-
-def wire_time(seconds: float) -> str:
-    """Seconds since 1970 as `2025-07-14T12:34:56.789Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+from siwatsystem.wire_time import wire_time
 
 
 def camera_connection(subscription: Subscription, online: bool) -> dict[str, Any]:

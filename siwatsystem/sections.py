@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 Seconds = Annotated[float, Field(gt=0, le=86400 * 365, allow_inf_nan=False)]
@@ -39,6 +39,13 @@ def _pattern(value: str) -> str:
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """A regular expression."""
+
+
+Receiver = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$")]
+"""Where webhooks go: scheme, host and, if it is not the scheme's own, port."""
+
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+"""Of an HTTP header."""
 
 
 class Section(BaseModel):
@@ -161,6 +168,15 @@ class OutboxSettings(Section):
     """Longest wait between two looks at a server that is away."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """Attempts for an action that the server itself refuses; outages do not count."""
+    broker_timeout_sec: Seconds = 2.0
+    """Longest wait for an MQTT or Kafka broker: for the connection, and for it to have taken a message."""
+    webhook_timeout_sec: Seconds = 5.0
+    """Longest wait for the answer of a webhook's receiver."""
+    webhook_secrets: dict[Receiver, SecretStr] = {}
+    """Secrets that webhooks are signed with where the archive brings none, by receiver, as
+    `{"https://backend.example": "whsec_…"}`; each is used for that host and port alone."""
+    webhook_secret_files: dict[Receiver, Path] = {}
+    """Files that hold them instead, such as a Docker or Kubernetes secret."""
 
 
 class EmbeddedSettings(Section):
@@ -227,6 +243,16 @@ class ControlSettings(Section):
     server_url: Annotated[str, Field(pattern=r"^wss?://[!-~]+$")] | None = None
     """Where apps connect to (`ws://…/deepstream/ws`); null means this server's own port on loopback. Apps in
     containers without the host's network need it."""
+    launcher: Literal["local", "ray"] = "local"
+    """Where apps run: on this machine, or on the nodes of a Ray cluster (`pip install '.[ray]'`)."""
+    ray_address: Annotated[str, Field(pattern=r"^[!-~]+:[0-9]{1,5}$")] | None = None
+    """The cluster's head, as `10.0.0.1:6379`; this machine must be one of its nodes."""
+    ray_token_file: Path | None = None
+    """File with the cluster's token, the same on all nodes; without one there is no connection."""
+    ray_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "siwat"
+    """Where this server's apps are on the cluster; each control server of a cluster needs its own."""
+    ray_cpus: Annotated[float, Field(ge=0, le=1024)] = 1.0
+    """CPU cores that the cluster keeps free for an app."""
     config_folders: tuple[Path, ...] = ()
     """Folders below which the configs of apps lie; without any no app can be launched."""
     programs: dict[str, tuple[str, ...]] = {}
@@ -258,10 +284,17 @@ class ControlSettings(Section):
     """Slots of all of them."""
     start_timeout_sec: Seconds = 120.0
     """From the launch of an app to its `app_ready`; one that takes longer is ended."""
+    progress_timeout_sec: Seconds = 1800.0
+    """How long an app may be at the same frame of a file; then it is asked, and ended where it stays there.
+    One that tells no frames is not ended."""
     restarts: Annotated[int, Field(ge=0)] = 5
     """Restarts of an app that died, within `restart_window_sec`; then it is given up."""
     restart_window_sec: Seconds = 600.0
     """The time in which `restarts` are counted."""
+    kept_requests: Annotated[int, Field(ge=1)] = 1_000
+    """Requests that have ended and can still be asked for; the oldest are forgotten, on the disk too."""
+    kept_files: Annotated[int, Field(ge=1)] = 100_000
+    """Files of those, of all of them together: about 1 KB of memory and of disk each."""
     media_folders: tuple[Path, ...] = ()
     """Folders below which the videos of requests must lie; empty allows all."""
     test_routes: bool | None = None
@@ -284,3 +317,19 @@ class LogSettings(Section):
     """Size at which the file is rotated."""
     keep: Annotated[int, Field(ge=0)] = 5
     """Rotated files that are kept."""
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces of frames (`tracing`)."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$")] | None = None
+    """OTLP/HTTP address of the collector that traces are sent to, as `http://collector:4318` (`/v1/traces` is
+    added where it has no path); null makes none. Needs `pip install '.[tracing]'`."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the analysed frames that are traced."""
+    service_name: Annotated[str, Field(min_length=1, max_length=255)] = "detector-worker"
+    """What the worker is called in traces."""
+    headers: dict[HeaderName, SecretStr] = {}
+    """Headers for the collector, as `{"authorization": "Bearer …"}`."""
+    header_files: dict[HeaderName, Path] = {}
+    """Files that hold their values instead, such as a Docker or Kubernetes secret."""

@@ -113,13 +113,15 @@ def run(
     where: tuple[str, int] | None = None,
     protocol: type[LimitedProtocol] = LimitedProtocol,
     ending: Ending | None = None,
+    send_buffer_kb: int | None = None,
 ) -> None:
     """Serve `app` until told to stop, at `where` instead of the worker's address. Raises InvalidSetting when
-    it cannot start. `ending` is awaited before connections are ended."""
+    it cannot start. `ending` is awaited before connections are ended; `send_buffer_kb` counts instead of
+    the setting for displays."""
     heaps.share()
     host, port = where or (address(settings), settings.port)
     config = configuration(app, settings, (host, port), protocol)
-    listener = listen(host, settings, port)
+    listener = listen(host, settings, port, send_buffer_kb)
     app.state.configured_server = True
     server = Server(config, ending)
     # What stopped the start is told in one line; uvicorn would print its traceback as well.
@@ -157,15 +159,18 @@ def _lingering() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
 
 
-def listen(host: str, settings: Settings, port: int | None = None) -> socket.socket:
+def listen(
+    host: str, settings: Settings, port: int | None = None, send_buffer_kb: int | None = None
+) -> socket.socket:
     """A listening socket whose connections are cut when the other side acknowledges nothing."""
     port = settings.port if port is None else port
+    buffer = (send_buffer_kb or settings.websocket.send_buffer_kb) * 1024
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit both.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.websocket.send_buffer_kb * 1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout = int(settings.websocket.send_timeout_sec * 1000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)

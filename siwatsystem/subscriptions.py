@@ -118,6 +118,11 @@ class Subscriptions:
         over = [held.subscription for held in self._held.values() if held.expires <= now]
         return self._end(over)
 
+    def end_warm(self, identifier: str) -> Changes:
+        """End it if nobody holds it, without waiting for the grace; else change nothing."""
+        held = self._held.get(identifier)
+        return self._end([held.subscription] if held is not None and held.connection is None else [])
+
     def holder(self, identifier: str) -> int | None:
         """The connection that holds it; None for none."""
         held = self._held.get(identifier)

@@ -28,6 +28,7 @@ from siwatsystem.runtime.postprocess import Floats
 from siwatsystem.streams.reader import Picture
 from siwatsystem.streams.source import Source
 from siwatsystem.streams.spec import SourceSpec
+from siwatsystem.tracing.tracer import Tracer
 from siwatsystem.views import View
 
 Answer = Prediction | Callable[[Image], Prediction]
@@ -219,6 +220,7 @@ class FakeOpener:
         self.gate.set()
         self.opened: list[PipelineKey] = []
         self.closed: list[tuple[PipelineKey, Pipeline | None]] = []
+        self.tracer: Tracer | None = None
         self._make = make
 
     def open(self, key: PipelineKey, opening: Opening) -> Pipeline:

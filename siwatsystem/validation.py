@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from siwatsystem.errors import ModelInvalid, SiwatError
 from siwatsystem.expectations import FILE, FOLDER, ExpectationsInvalid, read_cases
 from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings, steps
 from siwatsystem.pipeline.node import PipelineSpec
-from siwatsystem.pipeline.problems import Problem, json_path
+from siwatsystem.pipeline.problems import MOST, Problem, json_path
 from siwatsystem.pipeline.sketch import sketch
 from siwatsystem.pipeline.spec import PipelineInvalid, bare_model, parse
+from siwatsystem.pipeline.unknown_keys import unknown_keys
 from siwatsystem.pipeline.warnings import warnings_of
 from siwatsystem.runtime.facts import read_facts
 from siwatsystem.runtime.metadata import Metadata
@@ -51,6 +53,12 @@ class Examination:
     @property
     def valid(self) -> bool:
         return not self.problems
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out because of mistakes: what is hardly meant, and the archive's tests,
+        are looked at only where pipeline.json is right."""
+        return self.spec is not None
 
 
 @contextmanager
@@ -122,6 +130,8 @@ def _read(found: Examination, data: dict[str, Any], read_model: ReadModel) -> No
     except PipelineInvalid as error:
         found.problems += error.problems
     understood = found.spec or sketch(data)
+    if found.spec is None:
+        found.warnings += [f"{path}: unknown key" for path in islice(unknown_keys(data), MOST)]
     if understood is None:
         return
     found.problems += _unloadable(found, understood, read_model)
@@ -201,6 +211,7 @@ def as_json(found: Examination) -> Mapping[str, Any]:
     return {
         "source": str(found.source),
         "valid": found.valid,
+        "complete": found.complete,
         "problems": [
             {"path": problem.path, "message": problem.message, "hint": problem.hint}
             for problem in found.problems

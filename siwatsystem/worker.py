@@ -67,6 +67,8 @@ class Worker:
         self.engine = Engine(settings, self._on_problem, self._care)
         self._reader = UsageReader(settings.websocket.state_interval_sec, self.supervisor.watch)
         self.started_at = time.time()
+        self.onlooker: Callable[[Member, Frame, Analysis], None] | None = None
+        """Told what was seen on each frame, while somebody looks at the dashboard; quick, never raises."""
         self._loops: dict[LoopKey, AnalysisLoop] = {}
         self._of: dict[str, LoopKey] = {}
         self._reports = StateReports()
@@ -80,10 +82,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         # One more than may be subscribed: a replaced camera is opened before the old one is closed.
         room = self.settings.model_copy(update={"max_streams": self.settings.max_streams + 1})
-        self.pool = SourcePool(room, self._on_source_change, watch=self.supervisor.watch)
-        self.loader = PipelineLoader(
-            self.engine, self.settings, self._on_pipeline_change, self.supervisor.watch
-        )
+        watch = self.supervisor.watch
+        self.pool = SourcePool(room, self._on_source_change, watch=watch)
+        self.loader = PipelineLoader(self.engine, self.settings, self._on_pipeline_change, watch)
         count = self.settings.pipeline.threads or max(4, usable_cores() + 1)
         self.threads = PipelineThreads(count, self._care.stuck_sec + GIVEN_UP_AFTER_SEC)
         await asyncio.to_thread(self.engine.start)
@@ -137,6 +138,12 @@ class Worker:
         self.connections.closed(connection)
         self._change(changes)
 
+    def end_warm(self, identifier: str) -> bool:
+        """End a subscription that is only kept warm, for no connection. Returns whether it was one."""
+        changes = self.subscriptions.end_warm(identifier)
+        self._change(changes)
+        return bool(changes.ended)
+
     # --- commands --------------------------------------------------------------------------------
 
     def _apply(self, connection: Connection, command: object) -> None:
@@ -186,7 +193,7 @@ class Worker:
         key = self._of.get(identifier)
         if key is not None:
             loop = self._loops[key]
-            loop.loaded.key = PipelineKey.of(subscription.model_id, subscription.model_url)
+            loop.loaded.asked_as(PipelineKey.of(subscription.model_id, subscription.model_url))
             self.loader.retry(loop.loaded)
             loop.source.retry()
             self._notices.of_loop(connection, identifier, loop)
@@ -236,7 +243,7 @@ class Worker:
         key = self._of.pop(subscription.identifier, None)
         if key is not None:
             self._leave(key, subscription.identifier)
-        for series in (metrics.FRAMES_ANALYSED, metrics.FRAMES_DROPPED):
+        for series in metrics.OF_SUBSCRIPTIONS:
             with contextlib.suppress(KeyError):
                 series.remove(subscription.identifier)
 
@@ -275,6 +282,7 @@ class Worker:
             deliver=self._deliver,
             on_failure=self._changed,
             care=self._care,
+            tracer=self.engine.tracer,
         )
         loop.start()
         return loop
@@ -283,6 +291,8 @@ class Worker:
 
     def _deliver(self, member: Member, frame: Frame, analysis: Analysis) -> None:
         subscription = member.subscription
+        if self.onlooker is not None:
+            self.onlooker(member, frame, analysis)
         holder = self.subscriptions.holder(subscription.identifier)
         for event in analysis.events:
             message = image_detection(

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from siwatsystem.actions import templates
 from siwatsystem.actions.base import Job
-from siwatsystem.actions.build import Picture, initial_record_job, publish_job, save_image_job, update_job
-from siwatsystem.actions.spec import Publish, SaveImage, UpdateCombined
+from siwatsystem.actions.build import Picture, initial_record_job, message_job, save_image_job, update_job
+from siwatsystem.actions.spec import MessageAction, SaveImage, UpdateCombined
 from siwatsystem.detections import Detection
 from siwatsystem.pipeline.crops import crop_box
 from siwatsystem.pipeline.events import BranchResult, EventContext
@@ -107,7 +107,7 @@ class Actor:
             place = f"{node.model_id}.parallelActions[{index}]"
             if isinstance(action, UpdateCombined):
                 jobs += self._record(place, action, results, context, _acted_once(owner))
-            elif isinstance(action, Publish):
+            elif not isinstance(action, SaveImage):
                 jobs += self._message(place, action, context, _acted_once(owner))
             elif _due(owner, place):
                 jobs.append(self._save(action, regions, context))
@@ -120,10 +120,10 @@ class Actor:
         for index, action in enumerate(node.actions):
             if not _due(owner, f"{node.model_id}.actions[{index}]"):
                 continue
-            if isinstance(action, Publish):
-                jobs.append(publish_job(action, context, self._targets["redis"]))
-            else:
+            if isinstance(action, SaveImage):
                 jobs.append(self._save(action, regions, context))
+            else:
+                jobs.append(message_job(action, context, self._targets))
         return jobs
 
     def _record(
@@ -152,11 +152,11 @@ class Actor:
         return [job]
 
     def _message(
-        self, place: str, action: Publish, context: Mapping[str, object], subject: Subject | None
+        self, place: str, action: MessageAction, context: Mapping[str, object], subject: Subject | None
     ) -> list[Job]:
         if subject is not None and place in subject.done:
             return []
-        job = publish_job(action, context, self._targets["redis"])
+        job = message_job(action, context, self._targets)
         if subject is None:
             return [job]
         if not all(subject.settled(name) for name in _nodes_named(action)):
@@ -193,7 +193,7 @@ def _due(owner: Owner | None, place: str) -> bool:
     return subject is None or subject.first(place)
 
 
-def _nodes_named(action: Publish) -> set[str]:
+def _nodes_named(action: MessageAction) -> set[str]:
     """Nodes whose results the message names (`{modelId.field}`)."""
     names = (name for text in action.templates().values() for name in templates.placeholders(text))
     return {name.rpartition(".")[0] for name in names if "." in name}

@@ -135,19 +135,20 @@ class BranchRunner:
 
     def _one(self, branch: Node, region: Detection, owner: Owner | None) -> Outcome:
         """One branch; a failure costs only its own result."""
+        began = time.perf_counter()
         try:
-            return self._run_one(branch, region, owner)
+            return self._run_one(branch, region, owner, began)
         except Exception as error:
             # Models and libraries fail in ways that no list of errors covers.
             log.exception("branch %s failed", branch.model_id)
             metrics.ERRORS.labels("pipeline_failed").inc()
-            self._tell(branch, "failed", f"{type(error).__name__}: {error}")
+            seconds = time.perf_counter() - began
+            self._tell(branch, "failed", f"{type(error).__name__}: {error}", "", seconds, began)
             if owner is not None:
                 owner.subject.abstain(branch)
             return Outcome()
 
-    def _run_one(self, branch: Node, region: Detection, owner: Owner | None) -> Outcome:
-        began = time.perf_counter()
+    def _run_one(self, branch: Node, region: Detection, owner: Owner | None, began: float) -> Outcome:
         box = crop_box(region, self._size) if branch.crop else None
         if branch.crop and box is None:
             self._tell(branch, "skipped", f"{region.class_name} lies outside the picture")
@@ -156,10 +157,10 @@ class BranchRunner:
         follow = partial(self._follow, branch) if branch.tracked else None
         reading = read(branch, region, box, said, self._models[branch.model_id].names, follow)
         seconds = time.perf_counter() - began
-        metrics.NODE_SECONDS.labels(branch.model_id).observe(seconds)
+        metrics.NODE_TIMES.observe(branch.model_id, seconds)
         why = f"on {region.class_name} {region.confidence:.2f}"
         if reading.result is None:
-            self._tell(branch, "ran", why, reading.why, seconds)
+            self._tell(branch, "ran", why, reading.why, seconds, began)
             if owner is not None:
                 owner.subject.abstain(branch)
             return Outcome()
@@ -168,7 +169,7 @@ class BranchRunner:
             result = owner.subject.standing(result)
         elif owner is not None:
             result = owner.subject.vote(result, self._at)
-        self._tell(branch, "ran", why, f"{result.class_name} {result.confidence:.2f}", seconds)
+        self._tell(branch, "ran", why, f"{result.class_name} {result.confidence:.2f}", seconds, began)
         own = _owner_below(branch, reading, owner)
         regions = reading.of_class(result.class_name)
         outcome = Outcome({branch.model_id: result}, self._acts.branch_actions(branch, result, regions, own))
@@ -186,9 +187,10 @@ class BranchRunner:
         reason: str,
         result: str = "",
         seconds: float = 0.0,
+        began: float = 0.0,
     ) -> None:
         if self._trace is not None:
-            self._trace.steps.append(Step(branch.model_id, outcome, reason, result, seconds))
+            self._trace.steps.append(Step(branch.model_id, outcome, reason, result, seconds, began))
 
 
 def due(branch: Node, regions: Regions, owner: Owner | None) -> Detection | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 from pydantic import Field, TypeAdapter, ValidationError
 
 from siwatsystem.actions import templates
+from siwatsystem.actions.registry import KINDS
 from siwatsystem.actions.spec import Action, ActionModel, UpdateCombined
 from siwatsystem.pipeline.fields import Point
 from siwatsystem.pipeline.node import result_fields
@@ -54,8 +55,10 @@ def check(data: Json, files: Collection[str] | None) -> Iterator[Problem]:
             yield from _files(path, node, files)
         yield from _tracking(path, node)
         below = [name for name, there in places.items() if there[: len(path)] == path and there != path]
-        for place, action in _actions(path, node):
+        for place, action, whole in _actions(path, node):
             yield from _placeholders(place, action, known)
+            if not whole:
+                continue
             yield from _server(place, action, data)
             if isinstance(action, UpdateCombined):
                 yield from _waits(place, action, path, places, below[::-1])
@@ -129,13 +132,35 @@ def _tracking(path: Path, node: Json) -> Iterator[Problem]:
         )
 
 
-def _actions(path: Path, node: Json) -> Iterator[tuple[Path, ActionModel]]:
+def _actions(path: Path, node: Json) -> Iterator[tuple[Path, ActionModel, bool]]:
+    """The actions with their places, and whether each is right; of one that is not, what can be read."""
     for key in ("actions", "parallelActions"):
         for index, value in enumerate(_list(node.get(key))):
             try:
-                yield (*path, key, index), _ACTION.validate_python(value)
+                yield (*path, key, index), _ACTION.validate_python(value), True
             except ValidationError:
-                continue  # what is wrong with it is told by the models
+                # What is wrong with it is told by the models.
+                if (texts := _texts_of(value)) is not None:
+                    yield (*path, key, index), texts, False
+
+
+def _texts_of(value: object) -> ActionModel | None:
+    """An action with mistakes, as far as its texts can be read; None where it is none at all."""
+    if not isinstance(value, Mapping):
+        return None
+    given = cast(Json, value)
+    kind = KINDS.get(cast(Any, _text(given, "type")))
+    if kind is None or kind.model is None:
+        return None
+    fields: dict[str, Any] = {}
+    for name, field in kind.model.model_fields.items():
+        if isinstance(given.get(name), str):
+            fields[name] = given[name]
+        elif name == "fields":
+            fields[name] = given[name] if isinstance(given.get(name), Mapping) else {}
+        elif field.is_required():
+            fields[name] = ""
+    return kind.model.model_construct(**fields)
 
 
 def _placeholders(path: Path, action: ActionModel, known: Collection[str]) -> Iterator[Problem]:
@@ -152,13 +177,10 @@ def _near(name: str, known: Collection[str]) -> str:
 
 
 def _server(path: Path, action: ActionModel, data: Json) -> Iterator[Problem]:
-    kind = "postgresql" if isinstance(action, UpdateCombined) else "redis"
-    if data.get(kind) is None:
-        yield Problem(
-            json_path(path),
-            f"needs {kind!r} beside 'pipeline'",
-            f'{{"{kind}": "embedded"}} is the worker\'s own',
-        )
+    kind = next(about.server for about in KINDS.values() if about.model is type(action))
+    if kind != "webhook" and data.get(kind) is None:
+        own = f'{{"{kind}": "embedded"}} is the worker\'s own' if kind in ("redis", "postgresql") else ""
+        yield Problem(json_path(path), f"needs {kind!r} beside 'pipeline'", own)
 
 
 def _zone(path: Path, value: object) -> Iterator[Problem]:

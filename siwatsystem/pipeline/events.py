@@ -7,6 +7,7 @@ from typing import Any
 from siwatsystem.detections import Detection, Xyxy
 from siwatsystem.pipeline.node import Node
 from siwatsystem.pipeline.votes import Vote
+from siwatsystem.tracing.tracer import FrameSpans
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class EventContext:
     display_id: str = "unknown"
     session_id: int | str | None = None
     captured_at: float = 0.0
+    spans: FrameSpans | None = None
+    """The frame's trace; None for a frame that is not sampled."""
 
 
 @dataclass(frozen=True, slots=True)

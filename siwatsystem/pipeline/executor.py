@@ -102,6 +102,7 @@ class Pipeline:
         self._records = records(spec) and "postgresql" in targets
         self._runs = 0
         self._idle = threading.Condition()
+        self._once_idle: list[Callable[[], None]] = []
 
     def rooted_at(self, node: Node) -> "Pipeline":
         """The part of this pipeline from `node` down, on the same models and servers.
@@ -138,9 +139,7 @@ class Pipeline:
             with run.state.lock:
                 return [] if run.state.finished else self._run(run)
         finally:
-            with self._idle:
-                self._runs -= 1
-                self._idle.notify_all()
+            self._one_less()
 
     def finish(self, state: PipelineState, context: EventContext, submitted: list[str] | None = None) -> None:
         """No more pictures come for `state`: send what waited for objects that are now gone."""
@@ -160,18 +159,37 @@ class Pipeline:
         with self._idle:
             return self._idle.wait_for(lambda: self._runs == 0, timeout)
 
+    def once_idle(self, then: Callable[[], None]) -> None:
+        """Call `then` when no picture is under way: now, or on the thread of the last one as it ends."""
+        with self._idle:
+            if self._runs:
+                self._once_idle.append(then)
+                return
+        then()
+
+    def _one_less(self) -> None:
+        """A picture has ended."""
+        with self._idle:
+            self._runs -= 1
+            self._idle.notify_all()
+            ended = [] if self._runs else self._once_idle
+            if ended:
+                self._once_idle = []
+        for then in ended:
+            then()
+
     def _run(self, run: _Run) -> list[Event]:
         root = self.spec.pipeline
         began = time.perf_counter()
         said = self._predict(root, run.view, None, run.memo)
         run.state.frames += 1
         seconds = time.perf_counter() - began
-        metrics.NODE_SECONDS.labels(root.model_id).observe(seconds)
+        metrics.NODE_TIMES.observe(root.model_id, seconds)
         seen = self._seen(root, said, run)
         if run.trace is not None:
             run.trace.seen = seen.boxes
         found = ", ".join(f"{box.class_name} {box.confidence:.2f}" for box in seen.boxes) or "nothing"
-        run.tell(Step(root.model_id, "ran", "on the picture", found, seconds))
+        run.tell(Step(root.model_id, "ran", "on the picture", found, seconds, began))
         for box in seen.boxes:
             why = seen.why_not(box)
             if why is not None:
@@ -307,7 +325,8 @@ class Pipeline:
         if not jobs:
             return
         lane = None if lane is None else str(lane)
-        event = OutboxEvent(tuple(jobs), lane=lane, subscription=context.camera_id)
+        span = None if context.spans is None else context.spans.event(len(jobs))
+        event = OutboxEvent(tuple(jobs), lane=lane, subscription=context.camera_id, span=span)
         self._sink.submit(event)
         if submitted is not None:
             submitted.append(event.event_id)

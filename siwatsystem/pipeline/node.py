@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
 from pydantic.alias_generators import to_camel
 
-from siwatsystem.actions.spec import Action, Publish, SaveImage
+from siwatsystem.actions.brokers import KafkaServer, MqttServer
+from siwatsystem.actions.spec import Action, NodeAction, Webhook
 from siwatsystem.actions.targets import PostgresqlServer, RedisServer
 from siwatsystem.pipeline.fields import ArchivePath, Fraction, SpecModel
 from siwatsystem.pipeline.tracking import Tracking, Voting
@@ -46,7 +47,6 @@ def _kind(value: object) -> str:
 Side = Annotated[int, Field(ge=1, le=8192)]
 Text = Annotated[str, Field(min_length=1)]
 Classes = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_distinct)]
-RedisAction = Annotated[SaveImage | Publish, Field(discriminator="type")]
 Embedded = Annotated[Literal["embedded"], Tag("embedded")]
 
 
@@ -75,8 +75,8 @@ class Node(SpecModel):
     """Run beside the parallel siblings."""
     branches: Annotated[tuple["Node", ...], Field(strict=False)] = ()
     """Nodes that run on what this one found."""
-    actions: Annotated[tuple[RedisAction, ...], Field(strict=False)] = ()
-    """`redis_*` actions, in order, on a detection of this node."""
+    actions: Annotated[tuple[NodeAction, ...], Field(strict=False)] = ()
+    """Images and messages, in order, on a detection of this node."""
     parallel_actions: Annotated[tuple[Action, ...], Field(strict=False)] = ()
     """Actions after the branches they wait for."""
     tracking: Tracking | None = None
@@ -131,6 +131,20 @@ class PipelineSpec(SpecModel):
         Annotated[Embedded | Annotated[PostgresqlServer, Tag("server")], Discriminator(_kind)] | None
     ) = None
     """Server of the records, or `embedded` for the worker's own."""
+    mqtt: MqttServer | None = None
+    """Broker of `mqtt_publish`."""
+    kafka: KafkaServer | None = None
+    """Cluster of `kafka_publish`."""
+
+    @property
+    def webhooks(self) -> list[Webhook]:
+        """All actions of that kind."""
+        return [
+            action
+            for node in self.pipeline.walk()
+            for action in (*node.actions, *node.parallel_actions)
+            if isinstance(action, Webhook)
+        ]
 
     @property
     def files(self) -> list[str]:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from siwatsystem import archive
+from siwatsystem.actions.brokers import kafka_target, mqtt_target
+from siwatsystem.actions.receivers import webhook_target
 from siwatsystem.actions.targets import Target, postgresql_target, redis_target
 from siwatsystem.archive import BARE_SUFFIXES, PIPELINE, TESTS
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import ModelInvalid
+from siwatsystem.metrics import NODE_TIMES
 from siwatsystem.model_registry import ModelRegistry, SharedModel
 from siwatsystem.pipeline.class_checks import check_classes, check_tasks, class_warnings
 from siwatsystem.pipeline.executor import Pipeline, Sink
@@ -35,15 +38,20 @@ class Outbox(Sink, Protocol):
         """Make a server known; returns the key that jobs name it by."""
         ...
 
+    def release(self, key: str) -> None:
+        """Once for each `register`: nothing is submitted for that server any more."""
+        ...
+
 
 class OpenPipeline:
     """A pipeline and what it holds; `close` gives all of it back."""
 
-    def __init__(self, pipeline: Pipeline, gate: Gate | None, held: ExitStack) -> None:
-        """`held` gives models and encoders back."""
+    def __init__(self, pipeline: Pipeline, gate: Gate | None, held: ExitStack, named: ExitStack) -> None:
+        """`held` gives models and encoders back, `named` tells the outbox that its servers are not used."""
         self.pipeline = pipeline
         self._gate = gate
         self._held = held
+        self._named = named
 
     def close(self) -> None:
         """Give everything back, once the pictures under way are done: they still use the models."""
@@ -53,6 +61,8 @@ class OpenPipeline:
         if self._gate is not None:
             self._gate.close()
         self._held.close()
+        # The actions of a picture that is still under way must find their servers.
+        self.pipeline.once_idle(self._named.pop_all().close)
 
 
 def open_pipeline(
@@ -70,16 +80,19 @@ def open_pipeline(
     spec = read_spec(folder, registry)
     for warning in warnings_of(spec):
         log.warning("%s: %s", spec.pipeline.model_id, warning)
-    with ExitStack() as held:
+    with ExitStack() as held, ExitStack() as named:
         models = load_models(spec, folder, registry, owner)
         held.callback(release_models, models, registry, owner)
         _check_models(spec, models)
+        for model_id in models:
+            NODE_TIMES.hold(model_id)
+            held.callback(NODE_TIMES.release, model_id)
         encoders = load_encoders(spec, folder, registry, owner)
         held.callback(release_encoders, encoders, registry, owner)
-        targets = register_targets(spec, outbox)
+        targets = register_targets(spec, outbox, named)
         pipeline = Pipeline(spec, models, outbox, targets, threads, encoders=encoders)
         gate = _gate(pipeline, folder, settings)
-        return OpenPipeline(pipeline, gate, held.pop_all())
+        return OpenPipeline(pipeline, gate, held.pop_all(), named.pop_all())
 
 
 def _check_models(spec: PipelineSpec, models: Mapping[str, SharedModel]) -> None:
@@ -103,13 +116,26 @@ def read_spec(folder: Path, registry: ModelRegistry) -> PipelineSpec:
     return parse(data, [*files, *folders])
 
 
-def register_targets(spec: PipelineSpec, outbox: Outbox) -> dict[str, str]:
-    """Make the archive's servers known; the outbox's key by `redis` and `postgresql`."""
+def register_targets(spec: PipelineSpec, outbox: Outbox, named: ExitStack) -> dict[str, str]:
+    """Make the archive's servers known, until `named` is closed; the outbox's key by `redis`, `postgresql`,
+    `mqtt` and `kafka`."""
+
+    def register(target: Target) -> str:
+        key = outbox.register(target)
+        named.callback(outbox.release, key)
+        return key
+
     targets: dict[str, str] = {}
     if spec.redis is not None:
-        targets["redis"] = outbox.register(redis_target(spec.redis))
+        targets["redis"] = register(redis_target(spec.redis))
     if spec.postgresql is not None:
-        targets["postgresql"] = outbox.register(postgresql_target(spec.postgresql))
+        targets["postgresql"] = register(postgresql_target(spec.postgresql))
+    if spec.mqtt is not None:
+        targets["mqtt"] = register(mqtt_target(spec.mqtt))
+    if spec.kafka is not None:
+        targets["kafka"] = register(kafka_target(spec.kafka))
+    for webhook in spec.webhooks:
+        register(webhook_target(webhook.url, webhook.secret, webhook.signed))
     return targets
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from siwatsystem.actions.registry import KINDS
 from siwatsystem.pipeline.checks import MAX_NODES, check, has_too_many_nodes
 from siwatsystem.pipeline.node import Node, PipelineSpec
 from siwatsystem.pipeline.problems import LINE, MOST, PipelineInvalid, Problem, json_path, shortened
@@ -17,7 +18,7 @@ __all__ = ["Node", "PipelineInvalid", "PipelineSpec", "Problem", "Tracking", "ba
 MAX_DEPTH = 64
 """Deepest nesting of lists and objects; a branch takes two."""
 BARE_CONFIDENCE = 0.25
-TAGS = ("redis_save_image", "redis_publish", "postgresql_update_combined", "embedded", "server")
+TAGS = (*KINDS, "embedded", "server")
 
 
 def parse(data: object, files: Collection[str] | None = None) -> PipelineSpec:

@@ -15,6 +15,8 @@ class Step:
     reason: str
     result: str = ""
     seconds: float = 0.0
+    began: float = 0.0
+    """By `time.perf_counter()`; 0 where it did not run."""
 
 
 @dataclass(slots=True)

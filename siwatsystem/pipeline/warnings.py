@@ -8,18 +8,10 @@ from pydantic import BaseModel
 from siwatsystem.actions import templates
 from siwatsystem.pipeline.node import Node, PipelineSpec, result_fields
 from siwatsystem.pipeline.problems import json_path
+from siwatsystem.pipeline.unknown_keys import is_note
 from siwatsystem.pipeline.zone_checks import mixes_units
 
 Path = tuple[str | int, ...]
-
-
-NOTES = "//"
-"""Keys that begin so are remarks for people; `$schema` is one for editors."""
-
-
-def is_note(key: str) -> bool:
-    """Whether a key of pipeline.json means nothing to the worker, and is meant to."""
-    return key.startswith(NOTES) or key == "$schema"
 
 
 def warnings_of(spec: PipelineSpec) -> list[str]:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, InvalidStateError
 from siwatsystem.detections import Prediction
 from siwatsystem.errors import PipelineFailed
 from siwatsystem.frames import Image
-from siwatsystem.metrics import BATCH_SIZE
+from siwatsystem.metrics import BATCH_SIZES
 from siwatsystem.runtime.backend import Backend, Picture
 from siwatsystem.views import View
 
@@ -42,7 +42,7 @@ class Batcher:
         self.backend = backend
         self._name = name
         self._wait_sec = wait_sec
-        self._sizes = BATCH_SIZE.labels(name)
+        BATCH_SIZES.hold(name)
         self._state = threading.Condition()
         self._closed: type[PipelineFailed] | None = None
         """What those who ask are told once it is closed."""
@@ -140,6 +140,7 @@ class Batcher:
     def _end(self, told: type[PipelineFailed]) -> None:
         """Have nothing wait any more; called with the lock held."""
         self._closed = told
+        BATCH_SIZES.release(self._name)
         for _, future in self._waiting:
             _fail(future, told())
         self._waiting.clear()
@@ -151,7 +152,7 @@ class Batcher:
             self._refuse_if_closed()
             number = self._begin()
         try:
-            self._sizes.observe(1)
+            BATCH_SIZES.observe(self._name, 1)
             return self.backend.infer([picture])[0]
         finally:
             self._came_back(number)
@@ -199,7 +200,7 @@ class Batcher:
             return self._begin(), batch
 
     def _infer(self, batch: list[_Waiting]) -> None:
-        self._sizes.observe(len(batch))
+        BATCH_SIZES.observe(self._name, len(batch))
         try:
             predictions = self.backend.infer([picture for picture, _ in batch])
             if len(predictions) != len(batch):

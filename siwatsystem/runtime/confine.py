@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,13 +27,13 @@ def confine(memory_mb: int, niceness: int = 10, file_mb: int = UNLIMITED) -> Non
 
     With `UNLIMITED` memory whoever started it has to watch that.
     """
+    import resource  # Windows has none, and runs commands that need no limits
+
     if memory_mb != UNLIMITED:
-        limit = memory_mb * 1024 * 1024
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        _limit(resource.RLIMIT_AS, memory_mb)
     if file_mb != UNLIMITED:
         # Python ignores the signal that comes with it: what writes more gets an error.
-        limit = file_mb * 1024 * 1024
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        _limit(resource.RLIMIT_FSIZE, file_mb)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(niceness)
     libc = ctypes.CDLL(None)
@@ -46,6 +45,15 @@ def confine(memory_mb: int, niceness: int = 10, file_mb: int = UNLIMITED) -> Non
     # below then still stops whatever goes through Python.
     libc.unshare(_CLONE_NEWNET)
     sys.addaudithook(_refuse_network)
+
+
+def _limit(kind: int, megabytes: int) -> None:
+    """Not above what this process was given: only root may raise that."""
+    import resource
+
+    limit, (_, most) = megabytes * 1024 * 1024, resource.getrlimit(kind)
+    limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(kind, (limit, limit))
 
 
 def say(folder: Path, result: dict[str, str]) -> int:

@@ -5,7 +5,6 @@ the same folder.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -95,6 +94,8 @@ def _remove(kept: Path) -> bool:
 
 def _locked(lock: Path) -> "IO[str] | None":
     """The lock's file, locked as long as it is open; None where somebody else has it."""
+    import fcntl  # Windows has none, and runs commands that export nothing
+
     file = lock.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,7 +4,7 @@ Unlike `file`, which plays a file as a camera, nothing waits here, and time is t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -62,11 +62,17 @@ class Clip:
 
     Frames before the one numbered `start` are decoded, as later ones are made of them, and left out. Each
     iteration reads the file anew and closes it at its end, or when it is left. Two readings of the same
-    file give the same frames. Raises StreamError, naming the file, where nothing in it can be shown.
+    file give the same frames. `passed` is given the number of every frame that is left out; where it says
+    False the iteration ends. Raises StreamError, naming the file, where nothing in it can be shown.
     """
 
     def __init__(
-        self, path: Path, fps: float | None = None, every: int | None = None, start: int = 0
+        self,
+        path: Path,
+        fps: float | None = None,
+        every: int | None = None,
+        start: int = 0,
+        passed: Callable[[int], bool] | None = None,
     ) -> None:
         self.path = path
         self.damage: str | None = None
@@ -75,6 +81,7 @@ class Clip:
         self._fps = fps
         self._every = every
         self._start = start
+        self._passed = passed
         if not path.is_file():
             raise StreamNotFound(f"{path}: there is no such file")
         self.info = _picture_info(path) if _is_picture(path) else _video_info(path)
@@ -96,6 +103,8 @@ class Clip:
             for frame, at, index in reading:
                 if thinning.takes(at, index) and index >= self._start:
                     yield ClipFrame(_upright(frame), at, index)
+                elif self._passed is not None and not self._passed(index):
+                    return
             self.damage = reading.damage(self.info)
 
 

@@ -112,6 +112,8 @@ class Decoder:
         self._received = metrics.PACKETS_RECEIVED.labels(label)
         self._decoded = metrics.FRAMES_DECODED.labels(label)
         self._packets = self._demux()
+        self.on_packet: Callable[[VideoPacket], None] | None = None
+        """Told of each packet before it is decoded, in the reader's thread."""
         self._policy = DecodePolicy(opening.settings.decode, opening.interval_sec)
         self._decoding = opening.decoding
         self._label = label
@@ -167,6 +169,8 @@ class Decoder:
                 self._end()
             return None
         self._received.inc()
+        if self.on_packet is not None:
+            self.on_packet(packet)
         if self._is_repeated(packet):
             return None
         self._arrivals.note(packet.pts, (captured_at, monotonic))

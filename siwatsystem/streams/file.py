@@ -13,7 +13,7 @@ class FileReader:
     """Plays a file for ever."""
 
     def __init__(self, decoder: Decoder, opening: Opening) -> None:
-        self._decoder = decoder
+        self.decoder = decoder
         decoder.shows_end = True
         self._cutoff = opening.cutoff
         self._begun: tuple[float, float] | None = None
@@ -21,23 +21,23 @@ class FileReader:
     def read(self) -> Picture | None:
         """The next picture, when its time has come."""
         try:
-            found = self._decoder.read_frame()
+            found = self.decoder.read_frame()
         except StreamLost:
             if self._begun is None:
                 raise StreamUnreachable("the file holds no picture that can be decoded") from None
             self._begun = None
-            self._decoder.rewind()
+            self.decoder.rewind()
             return None
         if found is None:
-            if self._decoder.skipped_to is not None:
-                self._wait_for(self._decoder.skipped_to)
+            if self.decoder.skipped_to is not None:
+                self._wait_for(self.decoder.skipped_to)
             return None
         frame = found[0]
-        self._wait_for(self._decoder.seconds(frame.pts) or 0.0)
+        self._wait_for(self.decoder.seconds(frame.pts) or 0.0)
         return Picture(Decoded(frame), time.time(), time.monotonic())
 
     def close(self) -> None:
-        self._decoder.close()
+        self.decoder.close()
 
     def _wait_for(self, position: float) -> None:
         now = time.monotonic()

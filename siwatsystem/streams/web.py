@@ -54,19 +54,19 @@ class WebReader:
                 body = self._open(opening.address.url(credentials=False))
             kind = self._bodies[0].name
             more: dict[str, Any] = {"format": "mpjpeg"} if kind == "multipart" else {}
-            self._decoder = self._container(body, more)
+            self.decoder = self._container(body, more)
         except StreamError:
             self._close_http()
             raise
 
     def read(self) -> Picture | None:
         try:
-            return self._decoder.read()
+            return self.decoder.read()
         except StreamLost:
             raise self._bodies[0].failure or StreamLost("the stream has ended") from None
 
     def close(self) -> None:
-        self._decoder.close()
+        self.decoder.close()
         self._close_http()
 
     def _container(self, body: Body, more: dict[str, Any]) -> Decoder:

@@ -42,5 +42,7 @@ def open_webcam(opening: Opening) -> WebcamReader:
     """Open a `webcam` address. Raises StreamUnreachable."""
     # OpenCV cannot be interrupted and waits 10 s for a frame unless it is told otherwise.
     seconds = max(1, min(3, int(opening.settings.read_timeout_sec)))
+    # Nor says it less than ten lines of a camera that is not there, which is told in one.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(seconds))
     return WebcamReader(opening)
