@@ -27,6 +27,9 @@ ROWS = (
     "start",
     "growth",
     "subscriptions",
+    "analyze",
+    "control",
+    "dashboard",
     "stages",
 )
 LONGEST_SEC = 400

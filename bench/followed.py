@@ -75,6 +75,9 @@ class _Published:
     def register(self, target: Any) -> str:
         return target.key
 
+    def release(self, key: str) -> None:
+        pass
+
     def submit(self, event: Any) -> None:
         for job in event.jobs:
             self.tracks.append(int(json.loads(job.payload["message"])["track"]))

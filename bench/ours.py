@@ -29,6 +29,9 @@ class _Nowhere:
     def register(self, target: Target) -> str:
         return target.key
 
+    def release(self, key: str) -> None:
+        pass
+
     def submit(self, event: OutboxEvent) -> None:
         pass
 
