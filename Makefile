@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-REQUIREMENTS := requirements.base.txt requirements.txt requirements.dev.txt
+REQUIREMENTS := requirements.base.txt requirements.txt requirements.ray.txt requirements.tracing.txt requirements.dev.txt
 TOOLS := build/tools
 TOOLS_STAMP := $(TOOLS)/.installed
 
-.PHONY: lock bandit audit sbom lint-ci setup system system-tests demo demo-check test test-fast test-long check format faults fuzz soak docs docs-pictures bench bench-quality bench-gpu bench-peers clean
+.PHONY: lock bandit audit sbom lint-ci setup system system-tests demo demo-check test test-fast test-long check format faults fuzz soak docs site site-serve docs-pictures screenshots bench bench-quality bench-gpu bench-peers clean
 
 setup: $(STAMP)
 
@@ -31,11 +31,12 @@ demo: setup system
 demo-check: setup system
 	$(BIN)/python -m demo --check
 
+# Three at a time on two cores: half of the time they wait for what they have done to processes.
 test: setup system-tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long"
 
 test-fast: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not long"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow and not long"
 
 # What takes minutes by itself.
 test-long: setup system-tests
@@ -70,9 +71,21 @@ soak: setup system
 docs: setup
 	$(BIN)/python -m siwatsystem docs
 
+# The documents as a site in build/site; a link that leads nowhere fails it.
+site: setup
+	@# Not --quiet: warnings that are not shown are not counted either.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+site-serve: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 # The pictures of docs/pipelines.md, from a real run of the demo's archive.
 docs-pictures: setup
 	$(BIN)/python docs/pictures.py
+
+# The pictures of pages, each of a real run (minutes): `make screenshots PAGES=control`, or all.
+screenshots: setup system-tests
+	$(BIN)/python -m docs.screenshots $(PAGES)
 
 # The performance goals, each against its other side; writes bench/results and the tables of the
 # documents. Nothing else should run meanwhile: about a quarter of an hour on two cores.
@@ -115,6 +128,9 @@ LOCK = $(TOOLS)/bin/uv pip compile --quiet --no-config --default-index https://p
 lock: $(TOOLS_STAMP)
 	$(LOCK) requirements.base.txt requirements.txt -o requirements.lock > /dev/null
 	$(LOCK) requirements.base.txt -c requirements.lock -o requirements.base.lock > /dev/null
+	$(LOCK) requirements.ray.txt -c requirements.lock -o requirements.ray.lock > /dev/null
+	$(LOCK) requirements.tracing.txt -c requirements.lock -c requirements.ray.lock \
+		-o requirements.tracing.lock > /dev/null
 	$(LOCK) requirements.tools.txt -o requirements.tools.lock > /dev/null
 
 # What ruff's S rules do not see; configured in pyproject.toml.
@@ -124,13 +140,16 @@ bandit: $(TOOLS_STAMP)
 # Known vulnerabilities of what is locked: status 1 where there are some, 75 where no database answered.
 audit: $(TOOLS_STAMP)
 	$(TOOLS)/bin/python .ci/audit requirements.lock
+	$(TOOLS)/bin/python .ci/audit requirements.tracing.lock
+	$(TOOLS)/bin/python .ci/audit requirements.ray.lock
 
 sbom: $(TOOLS_STAMP)
 	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.cdx.json requirements.lock
 
-# Workflows and Dockerfiles.
+# Workflows, Dockerfiles, the compose file.
 lint-ci: $(TOOLS_STAMP)
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(TOOLS)/bin/zizmor --offline --quiet .github/workflows
 	$(TOOLS)/bin/hadolint Dockerfile Dockerfile.base

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,3 +89,10 @@ def test_the_schemas_tell_right_from_wrong():
     for wrong in ({}, {**payload, "sessionId": True}, {**payload, "displayIdentifier": ""}):
         assert not validator("SetSessionId").is_valid({"type": "setSessionId", "payload": wrong})
     assert not validator("RequestState").is_valid({})
+    cut = {"subscriptionIdentifier": "d;c", "modelUrl": "http://m/a.mpta", "modelName": "m", "modelId": 1}
+    assert validator("Subscribe").is_valid({"type": "subscribe", "payload": {**cut, "cropX1": 2**31 - 1}})
+    assert not validator("Subscribe").is_valid({"type": "subscribe", "payload": {**cut, "cropX1": 2**31}})
+
+
+def test_no_bound_is_in_words_that_are_not_of_json_schema():
+    assert not [words for words in ('"ge"', '"gt"', '"le"', '"lt"') if words in json.dumps(DOCUMENT)]

@@ -220,6 +220,17 @@ def test_an_attempt_uses_the_newest_query():
     play(scene, [ModelRefused("expired")])
 
 
+def test_an_address_without_a_query_takes_none_away():
+    entry = Loaded(PipelineKey.of(1, "http://m/a.mpta?signature=1"))
+    entry.asked_as(PipelineKey.of(1, "http://m/a.mpta"))
+    assert entry.key.url.endswith("?signature=1")
+    entry.asked_as(PipelineKey.of(1, "http://m/a.mpta?signature=2"))
+    assert entry.key.url.endswith("?signature=2")
+    plain = Loaded(PipelineKey.of(1, "http://m/a.mpta"))
+    plain.asked_as(PipelineKey.of(1, "http://m/a.mpta?signature=3"))
+    assert plain.key.url.endswith("?signature=3")
+
+
 def test_no_thread_to_be_had_is_a_failure_that_passes():
     async def scene(bench: Bench) -> None:
         submit = bench.loader._threads.submit

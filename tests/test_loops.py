@@ -23,6 +23,7 @@ from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.supervision import Care, Watched
 from siwatsystem.testing import FakeModel, FakeSource, fake_pipeline, until
+from siwatsystem.tracing.tracer import Tracer
 from tests import scripted
 
 CAR = Detection("Car", 0.9, (1, 2, 11, 12))
@@ -33,7 +34,12 @@ class Bench:
     """A loop over a fake source. `on_deliver` may raise in the loop's place."""
 
     def __init__(
-        self, model: FakeModel, crop: Any = None, interval: float = INTERVAL, care: Care | None = None
+        self,
+        model: FakeModel,
+        crop: Any = None,
+        interval: float = INTERVAL,
+        care: Care | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.model = model
         self.source = FakeSource()
@@ -52,6 +58,7 @@ class Bench:
             deliver=self._deliver,
             on_failure=lambda loop: self.told.append(loop.failing and loop.failing.message),
             care=care,
+            tracer=tracer,
         )
 
     def _deliver(self, member: Member, frame: Frame, analysis: Analysis) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import generate_latest
+
 from siwatsystem.detections import Detection
 from siwatsystem.frames import Image
 from siwatsystem.loading import PipelineKey
 from siwatsystem.loops import Member
 from siwatsystem.opening import Opening
 from siwatsystem.pipeline.executor import Pipeline
-from siwatsystem.routes.metrics import metrics
 from siwatsystem.testing import FakeModel, fake_pipeline, until
 from tests.cameras import rtsp
 from tests.test_worker import CAR, Bench, FakeEngine, play
@@ -52,9 +53,9 @@ async def loaded(bench: Bench, *names: str) -> None:
         await until(lambda name=name: bench.worker.loop_of(name).loaded.pipeline)  # type: ignore[union-attr]
 
 
-async def dropped_of() -> dict[str, float]:
+def dropped_of() -> dict[str, float]:
     """`siwat_frames_dropped` by subscription, as `/metrics` shows it."""
-    text = bytes((await metrics()).body).decode()
+    text = generate_latest().decode()
     lines = [line for line in text.splitlines() if line.startswith("siwat_frames_dropped_total{")]
     return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines}
 
@@ -74,10 +75,10 @@ def test_every_subscription_of_an_overloaded_worker_gets_its_share_and_its_drops
             await asyncio.sleep(FRAME_SEC)
         counts = [member(bench, name).analysed for name in names]
         assert min(counts) >= 0.8 * sum(counts) / len(counts)
-        told = await dropped_of()
+        told = dropped_of()
         assert all(told[name] == member(bench, name).dropped > 0 for name in names)
         bench.unsubscribe(one, names[0])
-        assert names[0] not in await dropped_of()
+        assert names[0] not in dropped_of()
 
     play(scene, max_streams=9, pipeline={"threads": 1})
 

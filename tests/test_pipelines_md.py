@@ -20,6 +20,7 @@ from siwatsystem.expectations import Case, Expectation, Expected
 from siwatsystem.pipeline.spec import parse
 from siwatsystem.pipeline.tracking import Tracking
 from siwatsystem.pipeline.warnings import warnings_of
+from tests.exports import share_exports
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "pipelines.md"
@@ -157,6 +158,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("demo", "siwatsystem"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "work").mkdir()
+    share_exports(tmp_path / "data")
     return tmp_path
 
 
@@ -270,7 +272,7 @@ def test_the_commands_on_the_demo_print_what_is_shown(checkout: Path):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_from_zero_weights_to_a_running_archive(checkout: Path):
     follow("## From zero" + PARTS[2], checkout)

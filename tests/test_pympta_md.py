@@ -22,7 +22,12 @@ TEXT = (ROOT / "pympta.md").read_text(encoding="utf-8")
 EXAMPLES: list[dict[str, Any]] = [
     json.loads(block) for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
 ]
-SERVERS = {"redis": "embedded", "postgresql": "embedded"}
+SERVERS = {
+    "redis": "embedded",
+    "postgresql": "embedded",
+    "mqtt": {"host": "broker"},
+    "kafka": {"bootstrap_servers": "kafka:9092"},
+}
 
 
 def section(title: str) -> str:
@@ -32,7 +37,7 @@ def section(title: str) -> str:
 
 def keys(title: str) -> set[str]:
     """First column of the table in a section."""
-    return set(re.findall(r"^\| `(\w+)` \|", section(title), re.MULTILINE))
+    return set(re.findall(r"^\| `(\w+)`(?: \(extension\))? \|", section(title), re.MULTILINE))
 
 
 def aliases(model: type[BaseModel]) -> set[str]:

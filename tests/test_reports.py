@@ -12,10 +12,11 @@ from siwatsystem.detections import Detection
 from siwatsystem.messages import ImageDetection, StateReport, encode
 from siwatsystem.pipeline.events import BranchResult, Event
 from siwatsystem.pipeline.node import Node
-from siwatsystem.reports import StateReports, camera_connection, image_detection, wire_time
+from siwatsystem.reports import StateReports, camera_connection, image_detection
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.subscriptions import Subscription
 from siwatsystem.usage import Usage
+from siwatsystem.wire_time import wire_time
 
 WISH = Subscription("d;c", SourceSpec("rtsp://user:secret@a"), 5, "Cars", "http://m/a?s=secret")
 CAR = Detection("Car", 0.912345, (1.04, 2.0, 30.0, 40.0))

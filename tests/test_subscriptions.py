@@ -85,6 +85,15 @@ def test_what_nobody_holds_can_be_ended_by_nobody():
         registry.unsubscribe(2, "d1;c1")
 
 
+def test_what_nobody_holds_can_be_ended_before_its_grace_is_over():
+    held = Subscriptions(10, 30.0)
+    held.subscribe(1, wish())
+    assert held.end_warm("d1;c1") == held.end_warm("no;such") == Changes()
+    held.disconnect(1, 0.0)
+    assert held.end_warm("d1;c1") == Changes(ended=(wish(),))
+    assert held.all() == []
+
+
 def test_the_grace_keeps_it_warm_and_then_it_ends():
     registry = Subscriptions(5, 30)
     registry.subscribe(1, wish())

@@ -70,6 +70,29 @@ def test_a_wrong_file_is_still_held_to_its_models_classes(tmp_path: Path) -> Non
     }
 
 
+def test_a_wrong_file_hides_neither_placeholders_nor_unknown_keys(tmp_path: Path) -> None:
+    publish = {"type": "kafka_publish", "topic": "not one", "message": "{nix}", "key": "{camera_id}"}
+    hook = {"type": "webhook", "url": "nowhere", "message": "{nope}", "secert": "x"}
+    record = {"type": "postgresql_update_combined", "table": 7, "fields": {"brand": "{nobody}", "n": []}}
+    retained = {"type": "mqtt_publish", "topic": "t", "message": "m", "retian": True}
+    no_action = [{"type": "fly", "message": "{nix}"}, 3, {"type": ["webhook"], "message": "{nix}"}]
+    wrong = {
+        "mqtt": {"hots": "a", "host": "127.0.0.1", "port": 1883},
+        "kafka": {"servers": "127.0.0.1:9092"},
+        "pipeline": NODE
+        | {"actions": [publish, hook, retained, *no_action], "parallelActions": [record], "colour": 1},
+    }
+    found = examine(folder(tmp_path, wrong))
+    assert {problem.path for problem in found.problems if "is in no context" in problem.message} == {
+        "pipeline.actions[0].message",
+        "pipeline.actions[1].message",
+        "pipeline.parallelActions[0].fields.brand",
+    }
+    places = ("pipeline.colour", "pipeline.actions[1].secert", "pipeline.actions[2].retian", "mqtt.hots")
+    assert set(found.warnings) == {f"{one}: unknown key" for one in (*places, "kafka.servers")}
+    assert (found.complete, as_json(found)["complete"]) == (False, False)
+
+
 def test_a_model_that_cannot_be_loaded_is_one_mistake_and_not_the_end(tmp_path: Path) -> None:
     branch = NODE | {"modelId": "b", "modelFile": "b.pt", "cropClass": "Plate", "crop": True}
     found = examine(folder(tmp_path, {"pipeline": NODE | {"branches": [branch]}}, b="junk"))

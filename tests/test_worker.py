@@ -17,7 +17,7 @@ from siwatsystem.detections import Detection
 from siwatsystem.errors import ModelRefused, StreamLost, StreamUnauthorized
 from siwatsystem.frames import Image
 from siwatsystem.messages import encode
-from siwatsystem.routes.dashboard import camera_of
+from siwatsystem.routes.cameras import camera_of
 from siwatsystem.routes.health import precisions_of, preparing
 from siwatsystem.streams.spec import SourceSpec
 from siwatsystem.supervision import Failure

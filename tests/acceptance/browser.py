@@ -1,6 +1,7 @@
 """Debian's Chromium, driven by Playwright."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,3 +38,13 @@ def page(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
         yield opened, complaints
     finally:
         context.close()
+
+
+def until(page: Page, condition: str, seconds: float = BUSY_MS / 1000) -> float:
+    """Wait until the JavaScript `condition` holds; asked from outside, as the page may not evaluate text.
+    Returns how long that took, in seconds."""
+    began = time.monotonic()
+    while not page.evaluate(condition):
+        assert time.monotonic() < began + seconds, condition
+        page.wait_for_timeout(50)
+    return time.monotonic() - began

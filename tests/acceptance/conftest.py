@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def start_rtsp(log: Path, port: int = 0) -> tuple[Process, str]:
     except BaseException:
         server.stop()
         raise
+
+
+@contextmanager
+def dying_camera(folder: Path) -> Iterator[tuple[Process, str]]:
+    """A snapshot camera that a test may kill, and its address."""
+    command = [sys.executable, "-m", "demo.cameras.snapshot_server", str(CLIPS[-1])]
+    process = Process(command, folder / "dying.log")
+    try:
+        yield process, process.first_line(60).split()[-1] + "/snapshot"
+    finally:
+        process.stop()
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,11 @@ APP = ROOT / "tests" / "deepstream" / "scripted_app.py"
 class ControlServer:
     """A running control server, and requests to it; it may be killed and started again."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float = 0.4, settings: dict[str, str] | None = None) -> None:
+        """`settings`: further environment variables."""
+        settings = settings or {}
         self.folder = folder
+        self.token = settings.get("SIWAT_CONTROL_TOKEN")
         self.port = free_port()
         program = [sys.executable, str(APP), "--server", "{server}", "--config", "{config}"]
         program += ["--streams", "{streams}", "--sec", str(seconds)]
@@ -33,6 +36,7 @@ class ControlServer:
             "SIWAT_CONTROL__CONFIG_FOLDERS": json.dumps([str(folder)]),
             "SIWAT_CONTROL__PROGRAMS": json.dumps({"*.txt": program}),
             "SIWAT_CONTROL__GPUS": "[]",
+            **settings,
         }
         (folder / "a.txt").write_text("[source0]\n")
         self.start()
@@ -52,21 +56,31 @@ class ControlServer:
         os.kill(self.process.child.pid, signal.SIGKILL)
         self.process.stop()
 
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/deepstream/ws"
+
     def get(self, path: str) -> Any:
-        return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}/deepstream{path}"))
+        return self.ask("GET", path)[1]
 
     def post(self, path: str, body: Any = None) -> Any:
-        url = f"http://127.0.0.1:{self.port}/deepstream{path}"
-        headers = {"content-type": "application/json"}
-        return self._ask(urllib.request.Request(url, json.dumps(body or {}).encode(), headers, method="POST"))
+        return self.ask("POST", path, body or {})[1]
 
-    def _ask(self, request: urllib.request.Request) -> Any:
+    def ask(self, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
+        """Status and body."""
+        headers = {} if body is None else {"content-type": "application/json"}
+        if (known := token or self.token) is not None:
+            headers["authorization"] = f"Bearer {known}"
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}/deepstream{path}"
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return json.loads(answer.read())
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data, headers, method=method), timeout=20
+            ) as answer:
+                return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                return json.loads(error.read())
+                return error.code, json.loads(error.read())
 
     def until(self, look: Callable[[], Any], seconds: float = 45.0) -> Any:
         deadline = time.monotonic() + seconds

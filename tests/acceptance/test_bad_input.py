@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from siwatsystem.client import Refused
 from tests.acceptance.archives import DEMO, Shelf, repack
-from tests.acceptance.client import Client, state_of
+from tests.acceptance.backend import Backend
 from tests.acceptance.conftest import Station
+from tests.acceptance.listening import Message, state_of
 from tests.acceptance.worker import WorkerProcess, worker
 
 pytestmark = [pytest.mark.xdist_group("acceptance"), pytest.mark.timeout(300)]
@@ -27,18 +29,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]
 
 
 @pytest.fixture(scope="module")
-def well(running: WorkerProcess, station: Station, archives: Shelf) -> Iterator[Client]:
+def well(running: WorkerProcess, station: Station, archives: Shelf) -> Iterator[Backend]:
     """A display that works, and must go on working."""
-    with running.client() as client:
-        client.subscribe(WELL, rtspUrl=station.camera(0), modelUrl=archives.url("demo.mpta"))
-        client.until_type("imageDetection", timeout=120)
-        yield client
+    with running.backend() as backend:
+        backend.subscribe(WELL, rtsp_url=station.camera(0), model_url=archives.url("demo.mpta"))
+        backend.until_type("imageDetection", timeout=120)
+        yield backend
 
 
-def still_well(client: Client) -> None:
-    client.collect(0.2)
-    client.until_type("imageDetection", timeout=120)
-    assert [message for message in client.received if message["type"] == "error"] == []
+def still_well(backend: Backend) -> None:
+    backend.collect(0.2)
+    backend.until_type("imageDetection", timeout=120)
+    assert [message for message in backend.received if message["type"] == "error"] == []
 
 
 class Evil:
@@ -96,47 +98,64 @@ ARCHIVES: dict[str, tuple[Callable[[Path], None], str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def refusals(
+    running: WorkerProcess, well: Backend, station: Station, archives: Shelf
+) -> dict[str, list[Message]]:
+    """The errors that each of them brings within some seconds; all of them are asked for at once."""
+    found: dict[str, list[Message]] = {name: [] for name in ARCHIVES}
+
+    def note(message: Message) -> bool:
+        if message["type"] == "error":
+            found[message["subscriptionIdentifier"].removeprefix("display-2;")].append(message)
+        return all(found.values())
+
+    with running.backend() as backend:
+        for name, (write, _, _) in ARCHIVES.items():
+            write(archives.folder / f"{name}.mpta")
+            address = archives.url(f"{name}.mpta")
+            camera = station.camera(0)
+            backend.subscribe(f"display-2;{name}", rtsp_url=camera, model_url=address, model_id=name)
+        for message in backend.received:
+            note(message)
+        if not all(found.values()):
+            backend.until(note, "an error of each archive")
+        state = backend.until_type("stateReport")
+        problems = json.dumps(running.json("/health")["problems"])
+        for message in backend.collect(3):
+            note(message)
+        for name in ARCHIVES:
+            assert (state_of(state, f"display-2;{name}") or {})["online"] is False
+            assert name in problems
+            backend.unsubscribe(f"display-2;{name}")
+    return found
+
+
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_a_bad_archive_is_told_and_costs_nobody_else(
-    name: str, running: WorkerProcess, well: Client, station: Station, archives: Shelf
+def test_a_bad_archive_is_told_once_and_costs_nobody_else(
+    name: str, refusals: dict[str, list[Message]], well: Backend
 ):
-    write, code, part = ARCHIVES[name]
-    write(archives.folder / f"{name}.mpta")
-    with running.client() as client:
-        client.subscribe(
-            f"display-2;{name}",
-            rtspUrl=station.camera(0),
-            modelUrl=archives.url(f"{name}.mpta"),
-            modelId=name,
-        )
-        error = client.until_error(code)
-        assert part in error["error"]
-        assert error["subscriptionIdentifier"] == f"display-2;{name}"
-        state = client.until_type("stateReport")
-        assert (state_of(state, f"display-2;{name}") or {})["online"] is False
-        assert name in json.dumps(running.json("/health")["problems"])
-        again = [message for message in client.collect(3) if message["type"] == "error"]
-        assert again == []
-        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": f"display-2;{name}"}})
-        client.collect(0.3)
+    _, code, part = ARCHIVES[name]
+    (error,) = refusals[name]
+    assert error["code"] == code
+    assert part in error["error"]
     still_well(well)
 
 
 def test_weights_that_would_run_code_are_refused_and_do_not(
-    running: WorkerProcess, well: Client, station: Station, archives: Shelf, tmp_path: Path
+    running: WorkerProcess, well: Backend, station: Station, archives: Shelf, tmp_path: Path
 ):
     proof = tmp_path / "it-ran"
     with zipfile.ZipFile(archives.folder / "pickle.mpta", "w") as archive:
         archive.writestr("pipeline.json", demo_json())
         for node in ("car_frontal_detection", "car_brand_classification", "car_bodytype_classification"):
             archive.writestr(f"{node}.pt", pickle.dumps({"model": Evil(proof)}))
-    with running.client() as client:
-        client.subscribe(
-            "display-3;x", rtspUrl=station.camera(0), modelUrl=archives.url("pickle.mpta"), modelId=9
+    with running.backend() as backend:
+        backend.subscribe(
+            "display-3;x", rtsp_url=station.camera(0), model_url=archives.url("pickle.mpta"), model_id=9
         )
-        assert client.until_error("model_refused", timeout=120)["subscriptionIdentifier"] == "display-3;x"
-        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-3;x"}})
-        client.collect(0.3)
+        assert backend.until_error("model_refused", timeout=120)["subscriptionIdentifier"] == "display-3;x"
+        backend.unsubscribe("display-3;x")
     assert not proof.exists()
     still_well(well)
 
@@ -184,52 +203,61 @@ def garbage() -> Iterator[int]:
     ],
 )
 def test_a_bad_camera_is_told_and_costs_nobody_else(
-    url: str, code: str, running: WorkerProcess, well: Client, station: Station, archives: Shelf, garbage: int
+    url: str,
+    code: str,
+    running: WorkerProcess,
+    well: Backend,
+    station: Station,
+    archives: Shelf,
+    garbage: int,
 ):
     address = url.format(rtsp=station.rtsp_url, garbage=garbage)
-    with running.client() as client:
-        client.subscribe("display-4;x", rtspUrl=address, modelUrl=archives.url("demo.mpta"))
-        error = client.until_error(code)
+    with running.backend() as backend:
+        backend.subscribe("display-4;x", rtsp_url=address, model_url=archives.url("demo.mpta"))
+        error = backend.until_error(code)
         assert error["subscriptionIdentifier"] == "display-4;x"
-        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-4;x"}})
-        client.collect(0.3)
+        backend.unsubscribe("display-4;x")
     still_well(well)
 
 
 def test_a_crop_outside_the_picture_is_told(
-    running: WorkerProcess, well: Client, station: Station, archives: Shelf
+    running: WorkerProcess, well: Backend, station: Station, archives: Shelf
 ):
-    with running.client() as client:
-        crop = {"cropX1": 5000, "cropY1": 5000, "cropX2": 6000, "cropY2": 6000}
-        client.subscribe("display-7;x", rtspUrl=station.camera(0), modelUrl=archives.url("demo.mpta"), **crop)
-        error = client.until_error("pipeline_failed")
+    with running.backend() as backend:
+        backend.subscribe(
+            "display-7;x",
+            rtsp_url=station.camera(0),
+            model_url=archives.url("demo.mpta"),
+            crop=(5000, 5000, 6000, 6000),
+        )
+        error = backend.until_error("pipeline_failed")
         assert "1280×720" in error["error"]
-        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": "display-7;x"}})
-        client.collect(0.3)
+        backend.unsubscribe("display-7;x")
     assert 'subscription="display-7;x"' not in running.get("/metrics")[1].decode()
     still_well(well)
 
 
 def test_more_cameras_than_allowed_are_refused(
-    running: WorkerProcess, well: Client, station: Station, archives: Shelf
+    running: WorkerProcess, well: Backend, station: Station, archives: Shelf
 ):
-    with running.client() as client:
-        for number in range(3):
-            client.subscribe(
-                f"display-5;{number}",
-                rtspUrl=f"rtsp://127.0.0.1:1/{number}",
-                modelUrl=archives.url("demo.mpta"),
-            )
-        refused = client.until_error("max_streams_reached")
-        assert refused["subscriptionIdentifier"] == "display-5;2"
+    with running.backend() as backend:
+
+        def subscribe(number: int) -> None:
+            address = f"rtsp://127.0.0.1:1/{number}"
+            name = f"display-5;{number}"
+            backend.subscribe(name, rtsp_url=address, model_url=archives.url("demo.mpta"))
+
+        subscribe(0)
+        subscribe(1)
+        with pytest.raises(Refused, match="max_streams_reached") as refused:
+            subscribe(2)
+        assert refused.value.error.subscription_identifier == "display-5;2"
         for number in range(2):
-            payload = {"subscriptionIdentifier": f"display-5;{number}"}
-            client.send({"type": "unsubscribe", "payload": payload})
-        client.collect(0.3)
+            backend.unsubscribe(f"display-5;{number}")
     still_well(well)
 
 
-def test_a_client_that_leaves_in_the_middle_is_no_trouble(running: WorkerProcess, well: Client):
+def test_a_client_that_leaves_in_the_middle_is_no_trouble(running: WorkerProcess, well: Backend):
     for text in (b"", b"GET / HTTP/1.1\r\n", b"\x00" * 100):
         with socket.create_connection(("127.0.0.1", running.port)) as raw:
             raw.sendall(text)
@@ -239,17 +267,21 @@ def test_a_client_that_leaves_in_the_middle_is_no_trouble(running: WorkerProcess
     still_well(well)
 
 
-def test_no_password_reaches_log_or_error(running: WorkerProcess, well: Client, archives: Shelf):
-    with running.client() as client:
-        client.subscribe(
+def test_no_password_reaches_log_or_error(running: WorkerProcess, well: Backend, archives: Shelf):
+    with running.backend() as backend:
+        backend.subscribe(
             "display-6;x",
-            rtspUrl="rtsp://admin:hunt/er@2@127.0.0.1:1/x",
-            modelUrl=archives.url("demo.mpta") + "?signature=geheim",
+            rtsp_url="rtsp://admin:hunt/er@2@127.0.0.1:1/x",
+            model_url=archives.url("demo.mpta") + "?signature=geheim",
         )
-        error = client.until_error("stream_unreachable")
+        error = backend.until_error("stream_unreachable")
         assert "hunt" not in error["error"]
         assert "hunt" not in json.dumps(running.json("/health")) + json.dumps(running.json("/api/cameras"))
-        assert "geheim" not in json.dumps(running.json("/health"))
+        shown = json.dumps(running.json("/dashboard/state"))
+        shown += json.dumps(running.json("/dashboard/camera/display-6%3Bx"))
+        assert "rtsp://***@127.0.0.1:1/x" in shown
+        assert "hunt" not in shown
+        assert "geheim" not in json.dumps(running.json("/health")) + shown
     log = running.process.log.read_text()
     assert "hunt" not in log
     assert "geheim" not in log

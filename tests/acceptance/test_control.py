@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from demo.processes import Process
 from tests.acceptance.control import ControlServer, alive
@@ -20,10 +22,14 @@ def server(tmp_path: Path) -> Iterator[ControlServer]:
     try:
         yield running
     finally:
-        running.process.stop(40)
-        with contextlib.suppress(ProcessLookupError, ValueError, OSError):
-            for line in (tmp_path / "pids").read_text().split():
-                os.kill(int(line), signal.SIGKILL)
+        end(running)
+
+
+def end(server: ControlServer) -> None:
+    server.process.stop(40)
+    with contextlib.suppress(ProcessLookupError, ValueError, OSError):
+        for line in (server.folder / "pids").read_text().split():
+            os.kill(int(line), signal.SIGKILL)
 
 
 def note(server: ControlServer, pid: int) -> None:
@@ -109,3 +115,35 @@ def test_a_bad_setting_is_told_in_one_line(tmp_path: Path):
     assert process.child.wait(60) == 2
     process.stop()
     assert process.tail(5) == f"siwat: {tmp_path}/none.json: cannot be read (No such file or directory)"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[ControlServer]:
+    running = ControlServer(tmp_path, settings={"SIWAT_CONTROL_TOKEN": "command-0123456789-command"})
+    try:
+        yield running
+    finally:
+        end(running)
+
+
+def test_an_app_has_a_token_of_its_own_which_outlives_the_server_and_ends_with_it(guarded: ControlServer):
+    pid = guarded.launch()
+    note(guarded, pid)
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    assert str(guarded.token).encode() not in environment
+    (token,) = (
+        part.removeprefix(b"APP_TOKEN=").decode()
+        for part in environment.split(b"\0")
+        if part.startswith(b"APP_TOKEN=")
+    )
+    assert guarded.ask("GET", "/instances", token=token)[0] == 401
+    guarded.kill()
+    guarded.start()
+    guarded.until(lambda: guarded.get("/instances/one")["ws_status"] == "connected")
+    assert guarded.get("/processes/proc_one")["host_pid"] == pid
+    assert guarded.post("/instances/one/terminate")["success"]
+    guarded.until(lambda: guarded.get("/processes/proc_one")["status"] == "stopped")
+    with pytest.raises(InvalidStatus) as refused:
+        connect(guarded.socket_url, additional_headers={"Authorization": f"Bearer {token}"}).__enter__()
+    assert refused.value.response.status_code == 403
+    assert list((guarded.folder / "logs" / "apps").glob("*.token*")) == []

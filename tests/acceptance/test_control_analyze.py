@@ -1,124 +1,132 @@
-"""The whole service: the real control server launches real apps, which analyse real files."""
+"""The whole service: the real control server launches real apps, which analyse real files and cameras."""
 
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
-from tests.analysis.scripted_server import config_in, environment, lines_of
-from tests.cameras import ROOT, film
-from tests.servers import until
+from bench.app_site import (
+    Site,
+    Tracking,
+    analysed,
+    config_in,
+    differing,
+    lines_of,
+    run_alone,
+    run_together,
+    short_clips,
+    site,
+    until,
+)
+from tests.acceptance.apps import quick_archive, quick_settings
+from tests.analysis.scripted_server import environment
+from tests.cameras import film, rtsp
+from tests.nets import nets  # noqa: F401 # fixture
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(900)
 
 FILES = 4
 
 
-class Site:
-    """A control server, which may be killed and started again on its data."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
-        environ = {name: value for name, value in environment(folder / "data").items() if name != "APP_ID"}
-        self._environment = environ | {
-            "SIWAT_CONTROL__PORT": str(self._port),
-            "SIWAT_CONTROL__CONFIG_FOLDERS": f'["{folder}"]',
-        }
-        self._output = (folder / "control.log").open("ab")
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "siwatsystem", "control"],
-            cwd=ROOT,
-            env=self._environment,
-            stdout=self._output,
-            stderr=self._output,
-        )
-        until(self._answers, 90, 0.2)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def get(self, path: str) -> Any:
-        return self._ask("get", path).json()
-
-    def post(self, path: str, body: Any = None) -> Any:
-        answer = self._ask("post", path, body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def close(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._output.close()
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None
-        try:
-            return self._ask("get", "/health").status_code == 200
-        except requests.ConnectionError:
-            return False
-
-    def _ask(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return requests.request(
-            method, f"http://127.0.0.1:{self._port}/deepstream{path}", json=body, timeout=150
-        )
+def settings(folder: Path) -> dict[str, str]:
+    """Of the demo's archive: without an export, that takes longer than all of these tests."""
+    kept = environment(folder / "data")
+    return {name: value for name, value in kept.items() if name.startswith("SIWAT_")}
 
 
-@contextmanager
-def control(folder: Path) -> Iterator[Site]:
-    site = Site(folder)
-    try:
-        yield site
-    finally:
-        site.close()
+def launched(served: Site, configs: Sequence[Path], slots: int = 2) -> list[str]:
+    """Instances of apps that load their models side by side."""
+    bodies = [{"config_path": str(config), "streams_count": slots} for config in configs]
+    found = [served.post("/launch", body)["instance_id"] for body in bodies]
+    for instance in found:
+        served.until_connected(instance)
+    return found
 
 
+def gone(pid: int) -> bool:
+    """Ended, whether or not somebody has asked how."""
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_what_a_served_app_finds_is_what_a_run_finds_and_a_camera_goes_on_until_it_is_ended(nets, tmp_path):  # noqa: F811
+    """One app follows from file to file and gets each file as a request of its own, the other begins
+    anew with each file and gets all in one; a live camera takes the place of a file then."""
+    archive = quick_archive(nets, tmp_path / "archive")
+    impatient = {"SIWAT_RECONNECT_INTERVAL_SEC": "1", "SIWAT_STALE_AFTER_SEC": "3"}
+    env = quick_settings(tmp_path / "data") | impatient
+    clips, out = short_clips(tmp_path / "clips", 4, 8), tmp_path / "out"
+    kinds: tuple[Tracking, ...] = ("camera", "file")
+    configs = [config_in(tmp_path, kind, archive=str(archive), tracking=kind) for kind in kinds]
+    with site(tmp_path, env) as served, rtsp(tmp_path) as camera:
+        instances = launched(served, configs, slots=1)
+        found: dict[str, list] = {}
+        for kind, instance, share in zip(kinds, instances, (clips[:2], clips[2:]), strict=True):
+            found |= analysed(served, [instance], share, out, kind)
+        alone = run_together(clips, tmp_path / "alone", env, archive)
+        assert any(line["events"] for lines in alone.values() for line in lines)
+        assert differing(found, alone) == []
+
+        body = {"camera_id": 9, "type": "videostream", "path": camera.url(), "name": "Yard"}
+        body |= {"output_dir": str(out), "instance_id": instances[0]}
+        started = served.post("/analysis/start", body)
+        path = f"/requests/{started['request_id']}"
+        until(lambda: served.get(path)["state"] == "running")
+        assert served.get(path)["reason"] is None
+        camera.kill()
+        until(lambda: served.get(path)["reason"])
+        assert served.get(path)["state"] == "running"
+        camera.start()
+        until(lambda: served.get(path)["reason"] is None)
+        served.post(f"/analysis/{instances[0]}/interrupt?stream_id=0&camera_id=9&reason=enough")
+        until(lambda: served.get(path)["state"] == "interrupted")
+        (live,) = out.glob("camera-9-*.jsonl")
+        numbers = [line["frame"] for line in lines_of(live)]
+        assert numbers == sorted(set(numbers)) != []
+
+        served.post(f"/metrics/{instances[0]}/refresh")
+        metrics = until(lambda: (told := served.get(f"/metrics/{instances[0]}"))["ram_mb"] and told)
+        assert metrics["gpu_percent"] is None
+        assert "gpus" not in metrics
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tracking", ["file", "camera"])
+def test_forty_clips_over_two_apps_give_what_a_run_gives_on_each_alone(tmp_path, tracking: Tracking):
+    env = settings(tmp_path)
+    clips = short_clips(tmp_path / "clips", 40, 12)
+    config = config_in(tmp_path, tracking, tracking=tracking)
+    with site(tmp_path, env) as served:
+        instances = launched(served, [config, config])
+        found = analysed(served, instances, clips, tmp_path / "out", tracking)
+    assert len(list((tmp_path / "out").iterdir())) == 40
+    alone = run_alone(clips, tmp_path / "alone", 1, env)
+    assert sum(bool(line["events"]) for lines in alone.values() for line in lines) > 40
+    assert differing(found, alone) == []
+
+
+@pytest.mark.long
 def test_a_folder_of_videos_is_analysed_also_when_the_server_dies_meanwhile(tmp_path):
-    config = config_in(tmp_path, tracking="file")
+    config = config_in(tmp_path, "app", tracking="file")
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
     for number in range(FILES):
         film(videos / f"{number}.mp4", 60)
-    with control(tmp_path) as site:
-        launched = site.post("/launch", {"config_path": str(config), "streams_count": 2})
-        instance = launched["instance_id"]
-        until(lambda: site.get(f"/instances/{instance}")["ws_status"] == "connected", 150, 0.2)
-        body = {
-            "camera_id": 7,
-            "type": "fileset",
-            "path": str(videos),
-            "name": "Gate",
-            "output_dir": str(out),
-        }
-        site.post("/analysis/start", {**body, "output_dir": str(out)})
-        until(lambda: list(out.glob("*.jsonl")), 120, 0.1)
-        site.kill()
-        site.start()
-        until(lambda: len(list(out.glob("*.jsonl"))) == FILES, 120, 0.2)
-        until(lambda: site.get(f"/instances/{instance}")["ws_status"] == "connected", 90, 0.2)
-        until(lambda: site.get(f"/instances/{instance}")["status"] == "idle", 60, 0.2)
+    with site(tmp_path, settings(tmp_path)) as served:
+        answer = served.launch(config, 2)
+        instance = answer["instance_id"]
+        body = {"camera_id": 7, "type": "fileset", "path": str(videos), "name": "Gate"}
+        served.post("/analysis/start", {**body, "output_dir": str(out)})
+        until(lambda: list(out.glob("*.jsonl")))
+        served.kill()
+        served.start()
+        until(lambda: len(list(out.glob("*.jsonl"))) == FILES)
+        served.until_connected(instance)
+        served.until_idle(instance)
         for number in range(FILES):
             (path,) = [one for one in out.glob("*.jsonl") if one.stem.startswith(str(number))]
             assert [line["frame"] for line in lines_of(path)] == list(range(60))
-        site.post(f"/metrics/{instance}/refresh")
-        until(lambda: site.get(f"/metrics/{instance}")["ram_mb"], 30, 0.2)
-        pid = launched["host_pid"]
-        site.post(f"/instances/{instance}/terminate")
-        until(lambda: site.get(f"/processes/{launched['process_id']}")["status"] == "stopped", 60, 0.2)
-        assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+        pid = answer["host_pid"]
+        served.post(f"/instances/{instance}/terminate")
+        until(lambda: served.get(f"/processes/{answer['process_id']}")["status"] == "stopped")
+        assert gone(pid)

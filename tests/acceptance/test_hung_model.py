@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.client import Client, Message
+from tests.acceptance.backend import Backend
+from tests.acceptance.listening import Message
 from tests.acceptance.worker import WorkerProcess, worker
 from tests.faults import hung_model
 
@@ -27,11 +28,11 @@ def restarts(running: WorkerProcess, kind: str) -> int:
     return max((part["restarts"] for part in parts if part["kind"] == kind), default=0)
 
 
-def until(client: Client, condition: Callable[[], object], what: str) -> None:
+def until(backend: Backend, condition: Callable[[], object], what: str) -> None:
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, what
-        client.collect(0.3)
+        backend.collect(0.3)
 
 
 def error(text: str, resolved: bool) -> Callable[[Message], bool]:
@@ -43,23 +44,23 @@ def error(text: str, resolved: bool) -> Callable[[Message], bool]:
 
 
 def test_a_model_that_hangs_is_replaced_and_told_when_that_does_not_help(tmp_path: Path) -> None:
-    with hung_model.lamp() as camera, worker(tmp_path, **SETTINGS) as running, running.client() as client:
+    with hung_model.lamp() as camera, worker(tmp_path, **SETTINGS) as running, running.backend() as backend:
         address = hung_model.archive(tmp_path / "hangs.mpta").as_uri()
-        client.subscribe(NAME, snapshotUrl=camera.url, snapshotInterval=200, modelUrl=address)
-        client.until_online(NAME)
-        client.until_type("imageDetection")
+        backend.subscribe(NAME, snapshot_url=camera.url, snapshot_interval=200, model_url=address)
+        backend.until_online(NAME)
+        backend.until_type("imageDetection")
 
         camera.on = True
-        until(client, lambda: restarts(running, "model"), "the model is loaded anew")
+        until(backend, lambda: restarts(running, "model"), "the model is loaded anew")
         camera.on = False
-        client.until(error("a frame was given up", resolved=False), "that a frame was given up")
-        client.until(error("frames are analysed again", resolved=True), "that frames are analysed again")
-        client.until_type("imageDetection")
+        backend.until(error("a frame was given up", resolved=False), "that a frame was given up")
+        backend.until(error("frames are analysed again", resolved=True), "that frames are analysed again")
+        backend.until_type("imageDetection")
         assert running.json("/health")["status"] == "ok"
 
         camera.on = True
-        client.until(error("has failed", resolved=False), "that a part has failed", timeout=120)
-        report = client.until(lambda message: bool(message.get("failed")), "a report of it")
+        backend.until(error("has failed", resolved=False), "that a part has failed", timeout=120)
+        report = backend.until(lambda message: bool(message.get("failed")), "a report of it")
         assert report["failed"] == ["model hangs"]
         health = running.json("/health")
         assert health["status"] == "degraded"
@@ -68,10 +69,12 @@ def test_a_model_that_hangs_is_replaced_and_told_when_that_does_not_help(tmp_pat
         assert running.metric("siwat_failed_parts") >= 1
         assert running.metric("siwat_restarts_total") >= RESTARTS
 
-        client.until_online(NAME, False)
+        backend.until_online(NAME, False)
 
         # Once restarts are to be had again it is tried again, and a dark picture does not hang.
         camera.on = False
-        client.until(error("over: model hangs has failed", resolved=True), "that it works again", timeout=120)
-        client.until_type("imageDetection", timeout=120)
-        client.until_online(NAME)
+        backend.until(
+            error("over: model hangs has failed", resolved=True), "that it works again", timeout=120
+        )
+        backend.until_type("imageDetection", timeout=120)
+        backend.until_online(NAME)

@@ -11,8 +11,9 @@ import pytest
 
 from demo.processes import Process
 from tests.acceptance.archives import Shelf, repack
-from tests.acceptance.client import Client, Message
+from tests.acceptance.backend import Backend
 from tests.acceptance.conftest import Station
+from tests.acceptance.listening import Message
 from tests.acceptance.worker import WorkerProcess, worker
 from tests.servers import PostgresServer, RedisServer, postgresql_server, redis_server, servers, until
 
@@ -32,12 +33,11 @@ def archive(shelf: Shelf, redis: RedisServer, postgresql: PostgresServer) -> str
     return shelf.url("outage.mpta")
 
 
-def see_visits(client: Client, first: int, count: int) -> set[int]:
+def see_visits(backend: Backend, first: int, count: int) -> set[int]:
     """Go through `count` visits of the display; the sessions in which a whole car was seen."""
     seen: set[int] = set()
     for session in range(first, first + count):
-        payload = {"displayIdentifier": "display-1", "sessionId": session}
-        client.send({"type": "setSessionId", "payload": payload})
+        backend.set_session("display-1", session)
 
         def whole(message: Message, session: int = session) -> bool:
             return (
@@ -46,7 +46,7 @@ def see_visits(client: Client, first: int, count: int) -> set[int]:
                 and {"carBrand", "bodyType"} <= set(message["data"]["detection"])
             )
 
-        client.until(whole, f"whole car in session {session}", timeout=120)
+        backend.until(whole, f"whole car in session {session}", timeout=120)
         seen.add(session)
     return seen
 
@@ -68,8 +68,8 @@ def images(redis: RedisServer) -> int:
     return len(values)
 
 
-def detections(client: Client) -> int:
-    return sum(message["type"] == "imageDetection" for message in client.received)
+def detections(backend: Backend) -> int:
+    return sum(message["type"] == "imageDetection" for message in backend.received)
 
 
 def drained(running: WorkerProcess) -> None:
@@ -83,16 +83,16 @@ def test_killed_databases_cost_no_record_and_no_image(
     redis_server: RedisServer,
     postgresql_server: PostgresServer,
 ):
-    with worker(tmp_path / "worker") as running, running.client() as client:
-        client.subscribe(
-            NAME, rtspUrl=station.camera(1), modelUrl=archive(archives, redis_server, postgresql_server)
+    with worker(tmp_path / "worker") as running, running.backend() as backend:
+        backend.subscribe(
+            NAME, rtsp_url=station.camera(1), model_url=archive(archives, redis_server, postgresql_server)
         )
-        client.until_online(NAME, timeout=120)
-        seen = see_visits(client, 1, 2)
+        backend.until_online(NAME, timeout=120)
+        seen = see_visits(backend, 1, 2)
         redis_server.kill()
         postgresql_server.kill()
-        seen |= see_visits(client, 3, 3)
-        told = [message for message in client.received if message["type"] == "error"]
+        seen |= see_visits(backend, 3, 3)
+        told = [message for message in backend.received if message["type"] == "error"]
         # PostgreSQL comes first in every visit, so the outage of Redis may not have been met yet.
         assert {"action_failed"} == {message["code"] for message in told}
         assert 1 <= len(told) <= 2
@@ -102,13 +102,13 @@ def test_killed_databases_cost_no_record_and_no_image(
         redis_server.start()
         postgresql_server.start()
         for _ in told:
-            client.until(lambda message: message.get("resolved") is True, "end of an outage")
-        seen |= see_visits(client, 6, 1)
-        client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": NAME}})
-        client.collect(2)
+            backend.until(lambda message: message.get("resolved") is True, "end of an outage")
+        seen |= see_visits(backend, 6, 1)
+        backend.unsubscribe(NAME)
+        backend.collect(2)
         drained(running)
         assert seen <= finished(postgresql_server)
-        assert images(redis_server) >= detections(client) > 6
+        assert images(redis_server) >= detections(backend) > 6
         assert running.json("/health")["status"] == "ok"
 
 
@@ -122,11 +122,11 @@ def test_what_a_killed_worker_had_accepted_is_delivered_by_the_next(
     model = archive(archives, redis_server, postgresql_server)
     redis_server.kill()
     postgresql_server.kill()
-    with worker(tmp_path / "worker") as running, running.client() as client:
-        client.subscribe(NAME, rtspUrl=station.camera(1), modelUrl=model)
-        client.until_online(NAME, timeout=120)
-        seen = see_visits(client, 1, 3)
-        told = detections(client)
+    with worker(tmp_path / "worker") as running, running.backend() as backend:
+        backend.subscribe(NAME, rtsp_url=station.camera(1), model_url=model)
+        backend.until_online(NAME, timeout=120)
+        seen = see_visits(backend, 1, 3)
+        told = detections(backend)
         until(lambda: running.json("/health")["outbox"]["depth"] >= 3 * told, timeout=30)
         os.kill(running.process.child.pid, signal.SIGKILL)
         running.process.child.wait()

@@ -70,9 +70,9 @@ def test_importing_the_application_loads_nothing_heavy():
 @pytest.mark.timeout(300)
 def test_a_worker_on_exported_models_never_loads_torch(tmp_path: Path, station: Station, archives: Shelf):
     """What its process has mapped says so, also of what a library would load by itself."""
-    with worker(tmp_path, SIWAT_RUNTIME__DEVICE="cpu") as running, running.client() as client:
-        client.subscribe("gate;east", rtspUrl=station.camera(), modelUrl=archives.url("demo.mpta"))
-        client.until_type("imageDetection", timeout=240)
+    with worker(tmp_path, SIWAT_RUNTIME__DEVICE="cpu") as running, running.backend() as backend:
+        backend.subscribe("gate;east", rtsp_url=station.camera(), model_url=archives.url("demo.mpta"))
+        backend.until_type("imageDetection", timeout=240)
         mapped = Path(f"/proc/{running.process.child.pid}/maps").read_text()
     assert "libopenvino" in mapped
     assert "libtorch" not in mapped

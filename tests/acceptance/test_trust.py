@@ -15,7 +15,7 @@ from siwatsystem.packing import pack
 from siwatsystem.signatures import sign
 from siwatsystem.signing_keys import PrivateKey
 from tests.acceptance.archives import DEMO, Shelf, shelf
-from tests.acceptance.client import Client
+from tests.acceptance.backend import Backend
 from tests.acceptance.conftest import Station
 from tests.acceptance.worker import worker
 
@@ -61,19 +61,19 @@ def expect(folder: Path, brand: str) -> None:
     (folder / "tests" / "expected.json").write_text(json.dumps({"cases": [case]}))
 
 
-def refusal(client: Client, station: Station, shop: Shelf, name: str) -> str:
+def refusal(backend: Backend, station: Station, shop: Shelf, name: str) -> str:
     """Why the worker does not open that archive."""
-    client.subscribe(NAME, rtspUrl=station.camera(0), modelUrl=shop.url(name))
-    error = client.until_error("model_refused", timeout=120)
-    client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": NAME}})
+    backend.subscribe(NAME, rtsp_url=station.camera(0), model_url=shop.url(name))
+    error = backend.until_error("model_refused", timeout=120)
+    backend.unsubscribe(NAME)
     assert error["subscriptionIdentifier"] == NAME
     return str(error["error"])
 
 
-def accepted(client: Client, station: Station, shop: Shelf, name: str) -> None:
+def accepted(backend: Backend, station: Station, shop: Shelf, name: str) -> None:
     """The worker opens that archive and sees something with it."""
-    client.subscribe(NAME, rtspUrl=station.camera(0), modelUrl=shop.url(name))
-    found = client.until(
+    backend.subscribe(NAME, rtsp_url=station.camera(0), model_url=shop.url(name))
+    found = backend.until(
         lambda message: (
             message["type"] == "imageDetection"
             or (
@@ -86,7 +86,7 @@ def accepted(client: Client, station: Station, shop: Shelf, name: str) -> None:
         timeout=120,
     )
     assert found["type"] == "imageDetection", found
-    client.send({"type": "unsubscribe", "payload": {"subscriptionIdentifier": NAME}})
+    backend.unsubscribe(NAME)
 
 
 def test_only_what_a_trusted_key_signed_is_opened(tmp_path: Path, station: Station, shop: Shelf) -> None:
@@ -94,28 +94,28 @@ def test_only_what_a_trusted_key_signed_is_opened(tmp_path: Path, station: Stati
         "SIWAT_REQUIRE_SIGNATURE": "true",
         "SIWAT_MODELS__TRUSTED_KEYS": json.dumps([MINE.public.base64]),
     }
-    with worker(tmp_path, **settings) as running, running.client() as client:
-        assert "not signed" in refusal(client, station, shop, "unsigned.mpta")
-        assert "pipeline.json" in refusal(client, station, shop, "changed.mpta")
-        assert FOREIGN.public.fingerprint in refusal(client, station, shop, "foreign.mpta")
-        assert "bare model file cannot be signed" in refusal(client, station, shop, "bare.pt")
-        accepted(client, station, shop, "mine.mpta")
+    with worker(tmp_path, **settings) as running, running.backend() as backend:
+        assert "not signed" in refusal(backend, station, shop, "unsigned.mpta")
+        assert "pipeline.json" in refusal(backend, station, shop, "changed.mpta")
+        assert FOREIGN.public.fingerprint in refusal(backend, station, shop, "foreign.mpta")
+        assert "bare model file cannot be signed" in refusal(backend, station, shop, "bare.pt")
+        accepted(backend, station, shop, "mine.mpta")
 
 
 def test_changed_bytes_never_and_only_what_passes_its_tests(
     tmp_path: Path, station: Station, shop: Shelf
 ) -> None:
-    with worker(tmp_path, SIWAT_MODELS__RUN_TESTS="true") as running, running.client() as client:
-        assert "pipeline.json" in refusal(client, station, shop, "changed.mpta")
-        why = refusal(client, station, shop, "wrong.mpta")
+    with worker(tmp_path, SIWAT_MODELS__RUN_TESTS="true") as running, running.backend() as backend:
+        assert "pipeline.json" in refusal(backend, station, shop, "changed.mpta")
+        why = refusal(backend, station, shop, "wrong.mpta")
         assert "tests/pickup.png" in why
         assert "carBrand Aster" in why
-        accepted(client, station, shop, "foreign.mpta")
+        accepted(backend, station, shop, "foreign.mpta")
     log = tmp_path / "detector_worker.log"
     assert log.read_text().count("tests of the archive") == 2
-    with worker(tmp_path, SIWAT_MODELS__RUN_TESTS="true") as running, running.client() as client:
-        assert "tests/pickup.png" in refusal(client, station, shop, "wrong.mpta")
-        accepted(client, station, shop, "foreign.mpta")
+    with worker(tmp_path, SIWAT_MODELS__RUN_TESTS="true") as running, running.backend() as backend:
+        assert "tests/pickup.png" in refusal(backend, station, shop, "wrong.mpta")
+        accepted(backend, station, shop, "foreign.mpta")
     assert log.read_text().count("tests of the archive") == 2
 
 

@@ -1,21 +1,20 @@
 """The real worker as a child process."""
 
-import atexit
-import functools
 import json
 import os
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from demo.processes import Process, free_port
+from tests.acceptance.backend import Backend, backend
 from tests.acceptance.client import Client
+from tests.exports import share_exports
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,7 +47,12 @@ class WorkerProcess:
                 time.sleep(0.05)
         raise AssertionError(f"the worker does not answer:\n{self.process.tail(40)}")
 
+    def backend(self, token: str | None = None) -> AbstractContextManager[Backend]:
+        """Of a customer who does as the documents say."""
+        return backend(f"ws://127.0.0.1:{self.port}/", token)
+
     def client(self, **headers: str) -> Client:
+        """A bare connection, for what no backend should say."""
         return Client(f"ws://127.0.0.1:{self.port}/", headers)
 
     def get(self, path: str) -> tuple[int, bytes, str]:
@@ -70,21 +74,10 @@ class WorkerProcess:
         return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
-@functools.cache
-def exports() -> Path:
-    """Exported models, shared by all workers of a test run: the first one exports, the others find them."""
-    folder = tempfile.TemporaryDirectory(prefix="siwat-exports-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
-
-
 @contextmanager
 def worker(folder: Path, **env: str) -> Iterator[WorkerProcess]:
     """A worker with its data in `folder`; ended with the block."""
-    (folder / "models").mkdir(parents=True, exist_ok=True)
-    cache = folder / "models" / ".runtime"
-    if not cache.is_symlink():
-        cache.symlink_to(exports(), target_is_directory=True)
+    share_exports(folder)
     running = WorkerProcess(folder, env)
     try:
         running.wait_ready()

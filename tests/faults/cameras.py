@@ -99,7 +99,7 @@ def trickling(folder: Path, length: Length) -> Sequence[Figure]:
                         break
         held.append(time.monotonic() - began)
 
-    seconds = length.of(10, 30)
+    seconds = length.of(5, 30)
     with rtsp(folder) as camera, misbehaving(trickle) as port, site(folder, SIWAT_TARGET_FPS="5") as here:
         name = here.subscribe("well", camera.url())
         here.told(name, True)

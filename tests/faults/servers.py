@@ -42,10 +42,10 @@ def outage(
         here.until(lambda: here.analysed(name) > 10, "frames")
         visits = Visits(here)
         visits.go_on(4)
-        alone = here.rate(name, length.of(6, 20))
+        alone = here.rate(name, length.of(4, 20))
         begin(there)
         began = time.monotonic()
-        during = here.rate(name, length.of(6, 20))
+        during = here.rate(name, length.of(4, 20))
         visits.go_on(max(2.0, away - (time.monotonic() - began)))
         waiting, before = here.depth(), here.done(kind)
         end(there)
@@ -94,7 +94,7 @@ def redis_killed(folder: Path, length: Length) -> Sequence[Figure]:
         "redis_save_image",
         lambda there: there.redis.kill(),
         lambda there: there.redis.start(),
-        length.of(8, 30),
+        length.of(5, 30),
         5,
     )
 
@@ -121,7 +121,7 @@ def redis_hung(folder: Path, length: Length) -> Sequence[Figure]:
         "redis_save_image",
         hang,
         lambda there: there.redis.resume(),
-        length.of(8, 30),
+        length.of(5, 30),
         5,
     )
     return [Figure("a command gives up after", max(gave_up), 2, "s", timed=True), *figures]
@@ -134,7 +134,7 @@ def postgresql_down(folder: Path, length: Length) -> Sequence[Figure]:
         "postgresql_update_combined",
         lambda there: there.postgresql.kill(),
         lambda there: there.postgresql.start(),
-        length.of(8, 70),
+        length.of(5, 70),
         10,
     )
 

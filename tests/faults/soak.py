@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +80,7 @@ class Soak:
         with Sampler(here, self.folder / "samples.csv", self.began, self.plan.sample_sec) as sampler:
             self._settle()
             self._fill_the_pools()
-            before = self._held()
+            before, more_threads = self._held(), verdict.MORE_THREADS
             begun = drawn = time.monotonic()
             for trouble in self.plan.deck(here.chance):
                 if self._over(begun):
@@ -90,6 +90,12 @@ class Soak:
                     drawn = time.monotonic()
                     soak_picture.draw(list(sampler.samples), self.outages, self.picture)
             after = self._held() if here.alive else before
+            if after.threads > before.threads + verdict.MORE_THREADS and here.alive:
+                # A pool's threads begin as work waits for them, and stay; a leak grows with each round.
+                for trouble in self.plan.troubles:
+                    self._play(trouble)
+                before, more_threads = replace(before, threads=after.threads), 1
+                after = self._held() if here.alive else after
         delivered = self._delivered()
         soak_picture.draw(sampler.samples, self.outages, self.picture)
         ran = Ran(
@@ -100,7 +106,8 @@ class Soak:
             failed_parts=sampler.samples[-1].failed_parts if sampler.samples else 0,
             unplayed=self.unplayed,
         )
-        return verdict.figures(sampler.samples, self.outages, (before, after), delivered, ran)
+        held = (before, after)
+        return verdict.figures(sampler.samples, self.outages, held, delivered, ran, more_threads)
 
     def _over(self, begun: float) -> bool:
         late = time.monotonic() - begun >= self.plan.lasts_sec

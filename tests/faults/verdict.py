@@ -11,6 +11,7 @@ from tests.faults.samples import Sample
 HOUR_SEC = 3600.0
 LEAST_SEC = 1200.0
 """Of a shorter time the slope is told, not judged."""
+MORE_THREADS = 4
 AGAIN_SEC = 10.0
 
 
@@ -122,6 +123,7 @@ def figures(
     held: tuple[Held, Held],
     delivered: Delivered,
     ran: Ran,
+    more_threads: int = MORE_THREADS,
 ) -> list[Figure]:
     """All of it, in the order of the table."""
     before, after = held
@@ -131,7 +133,7 @@ def figures(
     grown = slope(samples)
     return [
         *([_memory(grown)] if grown.judged else []),
-        Figure("more threads", after.threads - before.threads, 4),
+        Figure("more threads", after.threads - before.threads, more_threads),
         Figure("more descriptors", after.descriptors - before.descriptors, 4),
         Figure("more children", after.children - before.children, 0),
         Figure("faults played", len(outages), 1, least=True),

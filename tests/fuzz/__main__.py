@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.fuzz import archives
+from tests.fuzz.control_site import control_site
 from tests.fuzz.http import play as play_routes
 from tests.fuzz.protocol import ProtocolMachine
 from tests.fuzz.site import site
@@ -74,9 +75,10 @@ def _protocol(rounds: int) -> None:
 
 
 def _http(rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, site(Path(folder)) as worker:
-        for (path, status), count in sorted(play_routes(worker, rounds, derandomize=False).items()):
-            print(f"  {path} {status}: {count}", flush=True)
+    for server in (site, control_site):
+        with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as running:
+            for (path, status), count in sorted(play_routes(running, rounds, derandomize=False).items()):
+                print(f"  {path} {status}: {count}", flush=True)
 
 
 def _quiet() -> None:

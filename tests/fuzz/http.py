@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from tests.fuzz.site import CAMERA, Site
+from tests.fuzz.site import Site
 
 TOKENS = (*["right"] * 8, "wrong", None)
 
@@ -27,6 +27,8 @@ def play(site: Site, examples: int, *, derandomize: bool) -> Counter[tuple[str, 
     )
     for result in schema.get_all_operations():
         operation: Any = result.ok()
+        if operation.path in ENDLESS:
+            continue
         modes = [GenerationMode.POSITIVE]
         if operation.path_parameters or operation.query or operation.body:
             modes.append(GenerationMode.NEGATIVE)
@@ -35,18 +37,24 @@ def play(site: Site, examples: int, *, derandomize: bool) -> Counter[tuple[str, 
         @choose
         @given(case=cases, known=st.booleans(), token=st.sampled_from(TOKENS))
         def one(case: Any, known: bool, token: str | None) -> None:
-            # A stream of a camera that is there does not end.
-            if known and case.operation.path.endswith("/image"):
-                case.path_parameters = {"camera_id": CAMERA}
+            there = site.known(case.operation.path) if known else {}
+            parts = case.path_parameters or {}
+            case.path_parameters = {**parts, **{name: there[name] for name in there.keys() & parts.keys()}}
             headers = {None: {}, "wrong": {"Authorization": "Bearer wrong"}, "right": site.token}[token]
             response = case.call(base_url=site.url, headers=headers, timeout=10)
             found[case.operation.path, response.status_code] += 1
-            assert response.status_code < 500, response.text
+            assert response.status_code < 500 or _is_told(case, response.status_code), response.text
             if response.status_code not in UNDESCRIBED.get(case.operation.path, ()):
                 case.validate_response(response, checks=CHECKS)
 
         one()
     return found
+
+
+def _is_told(case: Any, status: int) -> bool:
+    """Whether a 503 or 504 is described: without an app, or while the server ends, nothing can be done, and
+    an archive may take too long."""
+    return status in (503, 504) and str(status) in case.operation.definition.raw["responses"]
 
 
 def _checks() -> list[Any]:
@@ -60,5 +68,6 @@ def _checks() -> list[Any]:
 
 
 CHECKS = _checks()
+ENDLESS = {"/deepstream/events"}
 UNDESCRIBED = {"/login": (400, 408, 413)}
 """A body that is no text, comes too slowly or is too large; nothing of a browser's login page is that."""

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,10 +39,12 @@ class _Snapshot(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Site:
-    """Where the worker is, and its application."""
+    """Where a server is, and its application."""
 
     app: FastAPI
     port: int
+    known: Callable[[str], dict[str, str]]
+    """For the path of a route: what is there, by the name of the path's part."""
 
     @property
     def url(self) -> str:
@@ -65,8 +67,10 @@ def site(folder: Path) -> Generator[Site]:
         thread.start()
     try:
         until(lambda: server.started)
-        made = Site(app, server.servers[0].sockets[0].getsockname()[1])
-        with connect(f"ws://127.0.0.1:{made.port}/", additional_headers=made.token) as backend:
+        made = Site(app, server.servers[0].sockets[0].getsockname()[1], _known)
+        with connect(
+            f"ws://127.0.0.1:{made.port}/", additional_headers=made.token, max_queue=None
+        ) as backend:
             backend.send(json.dumps(_subscription(camera.server_address[1])))
             image = f"{made.url}/camera/{CAMERA}/image"
             until(lambda: requests.get(image, headers=made.token, timeout=10).status_code == 200)
@@ -77,6 +81,11 @@ def site(folder: Path) -> Generator[Site]:
         for thread in threads:
             thread.join(30)
         camera.server_close()
+
+
+def _known(path: str) -> dict[str, str]:
+    """A stream of a camera that is there does not end."""
+    return {"camera_id": CAMERA} if path.endswith("/image") else {}
 
 
 def _subscription(port: int) -> dict[str, Any]:

@@ -157,6 +157,28 @@ def test_a_publish_that_needs_redis_says_so() -> None:
     assert parse({"pipeline": node(actions=[action]), "redis": {"host": "h", "port": 1}})
 
 
+def test_brokers_and_receivers_are_checked_at_their_places() -> None:
+    actions: list[dict[str, Any]] = [
+        {"type": "mqtt_publish", "topic": "cars/#", "message": "m"},
+        {"type": "mqtt_publish", "topic": "{nowhere}", "message": "m"},
+        {"type": "kafka_publish", "topic": "cars", "key": "{nowhere}", "message": "m"},
+        {"type": "webhook", "url": "http://169.254.169.254/zqSecret", "message": "m"},
+        {"type": "webhook", "url": "https://hooks.example/", "message": "{nowhere}"},
+    ]
+    data = {"pipeline": node(actions=actions), "mqtt": {"host": "169.254.169.254"}}
+    found = problems(data)
+    assert "no topic to publish on" in found["pipeline.actions[0].topic"]
+    assert "is in no context" in found["pipeline.actions[1].topic"]
+    assert "needs 'kafka'" in found["pipeline.actions[2]"]
+    assert "is in no context" in found["pipeline.actions[2].key"]
+    assert "may not be connected to" in found["pipeline.actions[3].url"]
+    assert "is in no context" in found["pipeline.actions[4].message"]
+    assert "may not be connected to" in found["mqtt.host"]
+    assert "zqSecret" not in str(found)
+    data = {"pipeline": node(actions=actions[4:]), "kafka": {"bootstrap_servers": "kafka"}}
+    assert "host:port" in problems(data)["kafka.bootstrap_servers"]
+
+
 def test_placeholders_of_any_node_and_the_context_are_known() -> None:
     names = ["class", "confidence", "id", "timestamp", "timestamp_ms", "uuid", "filename", "camera_id"]
     names += ["display_id", "session_id", "image_key", "car_brand.brand", "car_brand.class", "a.id"]

@@ -66,10 +66,12 @@ def test_the_same_file_does_run_without_the_restricted_loader(tmp_path: Path):
 )
 @pytest.mark.filterwarnings("default")
 def test_what_is_no_checkpoint_is_invalid(data: bytes, tmp_path: Path):
+    """Loaded here, without a trial, whose process takes seconds to start; the next test has one."""
     weights = tmp_path / "broken.pt"
     weights.write_bytes(data)
+    settings = RuntimeSettings(device="cpu", backend="torch", trial=False)
     with pytest.raises(ModelInvalid):
-        auto.load(weights, RuntimeSettings(device="cpu", backend="torch"), "exact", tmp_path / "cache")
+        auto.load(weights, settings, "exact", tmp_path / "cache")
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,6 +1,6 @@
-"""Every way into the application × caller × settings × what the browser says, against a policy of few lines.
+"""Every way into either server × caller × settings × what the browser says, against a policy of few lines.
 
-The routes are read off the application, so one that is added later is tried as well.
+The routes are read off the applications, so one that is added later is tried as well.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from siwatsystem.app import create_app
 from siwatsystem.commands.access_page import access_page, doors
 from siwatsystem.config import Settings
+from siwatsystem.deepstream.application import create_app as create_control
 from siwatsystem.messages import COMMAND_TYPES
 from siwatsystem.web.access import COOKIE
 
@@ -33,6 +34,7 @@ CALLERS = (
     "view token",
     "control token",
     "wrong token",
+    "app token",
     "view login",
     "control login",
     "forged login",
@@ -48,7 +50,10 @@ ORIGINS = {
 HOSTS = {"address": "10.0.0.7:8000", "rebound": "rebound.example"}
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND")
 READING = {"GET", "HEAD", "OPTIONS"}
-OPEN_TO_READ = {"/", "/health", "/favicon.ico"}
+SERVERS = {"worker": create_app, "control server": create_control}
+APPS = "/deepstream/ws"
+OPEN_TO_READ = {"/", "/health", "/favicon.ico", "/deepstream/health", "/deepstream/ui"}
+OPEN_FOLDERS = ("/assets/", "/deepstream/assets/")
 OPEN_TO_SEND = {"/login", "/logout"}
 
 
@@ -64,9 +69,13 @@ def held(tokens: set[str], caller: str) -> set[str]:
     return has
 
 
-def allowed(kind: str, method: str, path: str, tokens: set[str], caller: str, origin: str, host: str) -> bool:
+def allowed(
+    server: str, kind: str, method: str, path: str, tokens: set[str], caller: str, origin: str, host: str
+) -> bool:
     """The policy: default deny."""
     reading = kind == "http" and method in READING
+    if kind == "http" and reading and path.startswith(OPEN_FOLDERS):
+        return True
     if kind == "http" and ((reading and path in OPEN_TO_READ) or (method == "POST" and path in OPEN_TO_SEND)):
         return True
     browser = origin != "none"
@@ -75,16 +84,23 @@ def allowed(kind: str, method: str, path: str, tokens: set[str], caller: str, or
         return False  # a page of another site
     if not reading and browser and host == "rebound" and "control" not in tokens:
         return False
+    if caller == "app token" and (server, kind, path) == ("control server", "websocket", APPS):
+        return True
     return ("view" if reading else "control") in held(tokens, caller)
 
 
 class Gate:
     """The application's own middleware before a router that says yes to everything."""
 
-    def __init__(self, tokens: set[str]) -> None:
+    def __init__(self, server: str, tokens: set[str], folder: Path) -> None:
         values = {"control": CONTROL, "view": VIEW}
-        settings = Settings.model_validate({f"{name}_token": values[name] for name in tokens})
-        self.app = create_app(settings)
+        secrets = {f"{name}_token": values[name] for name in tokens}
+        settings = Settings.model_validate({"data_dir": folder, **secrets})
+        self.app = SERVERS[server](settings)
+        self.tokens = {"view": VIEW, "control": CONTROL}
+        if server == "control server":
+            (folder / "logs" / "apps").mkdir(parents=True, exist_ok=True)
+            self.tokens["app"] = self.app.state.app_tokens.issue("one")
         self.doors = doors(self.app)
         self.app.state.worker = SimpleNamespace(loop_of=lambda _: None)
         self.app.router = yes  # type: ignore[assignment]
@@ -101,7 +117,7 @@ class Gate:
         if ORIGINS[origin] is not None:
             headers["origin"] = str(ORIGINS[origin])
         if how == "token":
-            headers["authorization"] = f"Bearer { {'view': VIEW, 'control': CONTROL}.get(role, 'wrong') }"
+            headers["authorization"] = f"Bearer {self.tokens.get(role, 'wrong')}"
         elif how == "login":
             headers["cookie"] = f"{COOKIE}={self.names.get(role, 'B' * 43)}"
         scope: Scope = {
@@ -141,19 +157,35 @@ async def yes(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("yes")(scope, receive, send)
 
 
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("which", SETTINGS)
-def test_every_door_opens_to_whom_the_policy_says(which: str):
+def test_every_door_opens_to_whom_the_policy_says(which: str, server: str, tmp_path: Path):
     tokens = set(SETTINGS[which])
-    gate = Gate(tokens)
+    gate = Gate(server, tokens, tmp_path)
     paths = {door.path.replace("…", "swagger-ui.css") for door in gate.doors if door.method != "WS"}
-    paths |= {"/", "/a/route/of/tomorrow", "/login/", "/health/x", "//health", "/static/a.js"}
+    paths |= {
+        "/",
+        "/a/route/of/tomorrow",
+        "/login/",
+        "/health/x",
+        "//health",
+        "/static/a.js",
+        "/assets",
+        "/assets/a.js",
+        "/deepstream/ui/",
+        "/deepstream/assets",
+        "/deepstream/assets/a.js",
+        "/deepstream/health/x",
+        "/deepstream/a/route/of/tomorrow",
+        APPS,
+    }
     tries = [("http", method, path) for method in METHODS for path in sorted(paths)]
-    tries += [("websocket", "GET", path) for path in ("/", "/ws", "/health", "/login")]
+    tries += [("websocket", "GET", path) for path in ("/", "/ws", "/health", "/login", APPS, f"{APPS}/x")]
 
     async def all_of_them() -> list[str]:
         wrong = []
         for (kind, method, path), caller, origin, host in itertools.product(tries, CALLERS, ORIGINS, HOSTS):
-            may = allowed(kind, method, path, tokens, caller, origin, host)
+            may = allowed(server, kind, method, path, tokens, caller, origin, host)
             did = await gate.ask(kind, method, path, caller, origin, host)
             if may != did:
                 wrong.append(
@@ -165,16 +197,18 @@ def test_every_door_opens_to_whom_the_policy_says(which: str):
     assert asyncio.run(all_of_them()) == []
 
 
-def test_the_doors_are_those_that_the_documents_name():
-    app = create_app(Settings())
+@pytest.mark.parametrize(("server", "socket"), [("worker", "/"), ("control server", APPS)])
+def test_the_doors_are_those_that_the_documents_name(server: str, socket: str):
+    app = SERVERS[server](Settings())
     found = {door.path for door in doors(app)}
     assert set(app.openapi()["paths"]) <= found
-    assert {"/", "/docs", "/openapi.json", "/static-offline-docs/…"} <= found
-    assert [door.path for door in doors(app) if door.method == "WS"] == ["/"]
+    assert {"/docs", "/openapi.json", "/asyncapi.json", "/static-offline-docs/…"} <= found
+    assert [door.path for door in doors(app) if door.method == "WS"] == [socket]
 
 
-def test_a_route_that_changes_something_and_is_added_later_needs_control():
-    app = create_app(Settings.model_validate({"control_token": CONTROL, "view_token": VIEW}))
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_route_that_changes_something_and_is_added_later_needs_control(server: str):
+    app = SERVERS[server](Settings.model_validate({"control_token": CONTROL, "view_token": VIEW}))
     done: list[str] = []
 
     @app.post("/later")
@@ -191,6 +225,16 @@ def test_a_route_that_changes_something_and_is_added_later_needs_control():
 
 def test_the_page_of_access_is_up_to_date():
     assert (ROOT / "docs" / "access.md").read_text(encoding="utf-8") == access_page()
+
+
+def test_a_route_that_is_added_later_is_in_the_page(monkeypatch: pytest.MonkeyPatch):
+    def with_one_more(settings: Settings) -> Any:
+        app = create_control(settings)
+        app.add_api_route("/deepstream/later", lambda: None, methods=["PUT"])
+        return app
+
+    monkeypatch.setattr("siwatsystem.deepstream.application.create_app", with_one_more)
+    assert "| PUT | `/deepstream/later` | control |\n" in access_page()
 
 
 COMMANDS: dict[str, dict[str, Any]] = {

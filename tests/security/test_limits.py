@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from siwatsystem import http_protocol, server
 from siwatsystem.app import create_app
 from siwatsystem.config import Settings
 from siwatsystem.http_protocol import MAX_REQUEST_BYTES, MAX_WAITING, LimitedProtocol
+from siwatsystem.overview.trial import Trials
 from siwatsystem.web import access, bodies
 from tests.acceptance.worker import worker
 
@@ -38,6 +40,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(bodies, "SECONDS", REQUEST_SEC / 2)
     app = create_app(Settings.model_validate({"control_token": CONTROL}))
     app.state.worker = SimpleNamespace(loop_of=lambda _: None)
+    app.state.trials = Trials()
     config = uvicorn.Config(
         app,
         http=LimitedProtocol,
@@ -269,6 +272,81 @@ def test_a_client_can_tell_full_and_busy_from_not_allowed(tmp_path: Path):
         found = [refused_with(f"guess {number}") for number in range(60)]
         assert set(found) == {(403, ""), (1013, access.TOO_MANY)}
         assert found[:20] == [(403, "")] * 20
+
+
+TRY = "/dashboard/try?model_url=http%3A%2F%2F127.0.0.1%3A1%2Fnone.mpta"
+"""The body is taken, then there is no such archive: 422."""
+
+
+def sent_slowly(port: int, path: str, size: int, **headers: str) -> tuple[int, str, int]:
+    """A POST in pieces: the status and the text of the answer, and the bytes that could be sent, of a client
+    that stops once it sees an answer."""
+    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(f"POST {path} HTTP/1.1\r\nHost: a\r\n{named}Content-Length: {size}\r\n\r\n".encode())
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < size and not select.select([link], [], [], 0.001)[0]:
+                sent += link.send(bytes(min(16384, size - sent)))
+        answer = HTTPResponse(link)
+        answer.begin()
+        return answer.status, answer.read().decode(), sent
+
+
+def test_a_picture_may_be_large_for_whoever_may_try_one(tmp_path: Path):
+    with worker(tmp_path, SIWAT_CONTROL_TOKEN=CONTROL, SIWAT_VIEW_TOKEN=VIEW) as running:
+
+        def post(size: int, path: str = TRY, token: str = CONTROL) -> tuple[int, str]:
+            """As browsers do: the answer is read when everything is sent."""
+            link = HTTPConnection("127.0.0.1", running.port, timeout=60)
+            link.request("POST", path, bytes(size), {"Authorization": f"Bearer {token}"})
+            answer = link.getresponse()
+            text = answer.read().decode()
+            link.request("GET", "/health")  # the connection goes on
+            assert link.getresponse().status == 200
+            link.close()
+            return answer.status, text
+
+        for size in (3_000_000, 15_000_000, 20_000_000):
+            assert post(size)[0] == 422, size
+        status, text = post(25_000_000)
+        assert (status, "more than 20 MB" in text) == (413, True)
+        # Answered before a byte of it was asked for.
+        assert post(3_000_000, "/dashboard/try?camera=no%3Bsuch")[0] == 404
+        # Everybody else, and everywhere else: answered or cut, and little is taken.
+        for headers, path, expected in (
+            ({}, TRY, 401),
+            ({"Authorization": f"Bearer {VIEW}"}, TRY, 403),
+            ({"Authorization": f"Bearer {CONTROL}"}, "/login", 413),
+            ({"Authorization": f"Bearer {CONTROL}"}, "/dashboard/try/further", 404),
+        ):
+            status, _, sent = sent_slowly(running.port, path, 20_000_000, **headers)
+            assert status == expected
+            assert sent < 1_000_000
+            with pytest.raises(OSError):  # reset or broken, as the machine has it
+                post(20_000_000, path, headers.get("Authorization", "Bearer none").split()[1])
+        with pytest.raises(OSError):  # bounded, for those who may, too
+            post(200_000_000)
+
+
+def test_a_picture_may_take_its_time(port: int):
+    """Longer than any other request; one that stops coming ends, and so do trailers without end."""
+    head = f"POST {TRY} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {CONTROL}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(head + b"Content-Length: 100000\r\n\r\n")
+        assert lasted(link, lambda: b" ", most=3 * REQUEST_SEC) == 3 * REQUEST_SEC
+    for allowed in ("", "Bearer wrong"):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            link.sendall(head.replace(f"Bearer {CONTROL}".encode(), allowed.encode()))
+            link.sendall(b"Content-Length: 100000\r\n\r\n")
+            assert lasted(link, lambda: b" ") < 3 * REQUEST_SEC + 1
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+        link.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 8 << 20:
+                sent += link.send(b"X-A: a\r\n" * 1024)
+        assert sent < 8 << 20
 
 
 def test_the_worker_is_served_with_these_limits(tmp_path: Path):

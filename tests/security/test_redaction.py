@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -222,7 +223,7 @@ def test_no_secret_of_an_address_is_ever_told(level: str, tmp_path: Path) -> Non
         rtsp = stack.enter_context(serving(_Threading(("127.0.0.1", 0), FailingRtsp)))
         redis = stack.enter_context(serving(_Threading(("127.0.0.1", 0), Refusing)))
 
-        def targets(pipeline: dict[str, object]) -> None:
+        def targets(pipeline: dict[str, Any]) -> None:
             pipeline["redis"] = {"host": "127.0.0.1", "port": redis, "password": PASSWORDS[0]}
             pipeline["postgresql"] = {
                 "host": "127.0.0.1",
@@ -231,6 +232,16 @@ def test_no_secret_of_an_address_is_ever_told(level: str, tmp_path: Path) -> Non
                 "username": USER,
                 "password": PASSWORDS[1],
             }
+            login = {"username": USER, "password": PASSWORDS[2]}
+            pipeline["mqtt"] = {"host": "127.0.0.1", "port": redis, **login}
+            pipeline["kafka"] = {"bootstrap_servers": f"127.0.0.1:{redis}", **login}
+            root = pipeline["pipeline"]
+            hook = {"url": f"http://127.0.0.1:{http}/zqToken?key=zqToken", "secret": TOKEN}
+            root["actions"][:0] = [
+                {"type": "webhook", "message": "m", **hook},
+                {"type": "mqtt_publish", "topic": "t", "message": "m"},
+                {"type": "kafka_publish", "topic": "t", "message": "m"},
+            ]
 
         archive = repack(shelf / "good.mpta", targets)
         running = stack.enter_context(worker(folder, **settings))
@@ -241,7 +252,10 @@ def test_no_secret_of_an_address_is_ever_told(level: str, tmp_path: Path) -> Non
         pairs = [pair for password in PASSWORDS for pair in addresses(password, http, rtsp)]
         said = subscribe_all(running, pairs, archive.as_uri(), station)
         found = [leak for text in said for leak in leaks("message", text.encode())]
-        for path in ("/health", "/metrics", "/api/cameras", "/openapi.json"):
+        shown = [one["id"] for one in json.loads(read(running, "/dashboard/state"))["cameras"]]
+        pages = [f"/dashboard/camera/{quote(identifier)}" for identifier in shown]
+        assert pages
+        for path in ("/health", "/metrics", "/api/cameras", "/openapi.json", "/dashboard/state", *pages):
             found += leaks(path, read(running, path))
         found += [leak for text in children_of(running) for leak in leaks("child", text.encode())]
         running.process.stop()

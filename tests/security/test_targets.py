@@ -25,7 +25,8 @@ NUMBERS = ["2852039166", "0xA9FEA9FE", "169.254.43518", "0251.0376.0251.0376"]
 
 
 def config(host: str, port: int = 6379) -> dict[str, Any]:
-    return {"host": host, "port": port, "database": "d", "username": "me", "password": "p"}
+    more = {"url": "http://receiver.test/", "secret": None, "signed": False}
+    return {"host": host, "port": port, "database": "d", "username": "me", "password": "p", **more}
 
 
 @pytest.mark.parametrize("host", LITERALS)
@@ -34,7 +35,7 @@ def test_an_archive_that_names_one_is_refused(host: str) -> None:
         redis_target({"host": host, "port": 80})
 
 
-@pytest.mark.parametrize("kind", ["redis", "postgresql"])
+@pytest.mark.parametrize("kind", ["redis", "postgresql", "mqtt", "webhook"])
 @pytest.mark.parametrize("host", [*LITERALS, *NUMBERS])
 def test_no_driver_gets_one_in_any_spelling(kind: Any, host: str) -> None:
     with pytest.raises(TargetUnavailable, match="may not be connected to"):
@@ -54,6 +55,8 @@ def test_the_drivers_are_given_that_address() -> None:
         there = config("localhost", listener.getsockname()[1])
         redis: Any = open_sink("redis", there, OutboxSettings())
         postgresql: Any = open_sink("postgresql", there, OutboxSettings())
+        others: list[Any] = [open_sink(kind, there, OutboxSettings()) for kind in ("mqtt", "webhook")]
+    assert [each._address for each in others] == ["127.0.0.1", "127.0.0.1"]
     assert redis._client.connection_pool.connection_kwargs["host"] == "127.0.0.1"
     assert postgresql._database._config["hostaddr"] == "127.0.0.1"
     assert postgresql._database._config["host"] == "localhost"

@@ -62,8 +62,10 @@ def test_over_tls(pools: MakePool, tmp_path: Path, host: str) -> None:
             Scripted(play)(line)
 
     with misbehaving(serve) as port:
-        source = pools().acquire(SourceSpec(f"rtsps://{host}:{port}/x"))
+        pool = pools()
+        source = pool.acquire(SourceSpec(f"rtsps://{host}:{port}/x"))
         until(lambda: source.online, 20)
+        pool.release(source)  # the camera would wait for it: its line is not the socket that is closed below
 
 
 def test_over_ipv6(pools: MakePool) -> None:

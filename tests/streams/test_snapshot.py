@@ -224,7 +224,9 @@ def test_a_camera_that_is_locked_while_it_is_watched_is_told_as_locked(pools: Ma
         source = pool.acquire(SourceSpec(f"http://127.0.0.1:{port}/", 100))
         until(lambda: source.online)
         locked = True
-        assert until(lambda: source.error).code == "stream_unauthorized"
+        until(lambda: len(pool.told) == 2)
+        assert source.error is not None
+        assert source.error.code == "stream_unauthorized"
         assert [code for _, _, code in pool.told] == [None, "stream_unauthorized"]
 
 
