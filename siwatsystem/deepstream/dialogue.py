@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from siwatsystem.deepstream import trials
 from siwatsystem.deepstream.apps import App, Slot
 from siwatsystem.deepstream.endings import Endings
 from siwatsystem.deepstream.ledger import Ledger
@@ -200,7 +201,7 @@ class Dialogue:
         if request.stage is Stage.ACCEPTED:
             request.reason = None
         if not request.files:
-            request.fruitless = 0
+            request.fruitless, request.trial = 0, None
         if request.began_at is None:
             request.began_at = self._ledger.now
         self._ledger.note_request(request)
@@ -252,12 +253,15 @@ class Dialogue:
             if file is None:
                 continue
             at = (told.progress_pct, told.frame or 0)
-            if at != (file.percent, file.frame):
+            moved = at != (file.percent, file.frame)
+            if moved:
                 request.moved(self._ledger.now)
             if told.frame is not None and not app.tells_frames:
                 app.tells_frames = True
                 self._ledger.note_app(app)
             file.percent, file.frame = at
+            if moved:
+                trials.told(self._ledger, request, file)
             request.at_file = file.id
             file.total = told.total_frames if told.total_frames is not None else file.total
             if told.progress_pct > 0 or told.frame:

@@ -2,6 +2,7 @@
 
 from signal import Signals
 
+from siwatsystem.deepstream import trials
 from siwatsystem.deepstream.apps import App, Process, Slot, Spec
 from siwatsystem.deepstream.effects import Close, LaunchApp, Send, Signal
 from siwatsystem.deepstream.endings import Endings
@@ -282,12 +283,19 @@ class Lifecycle:
         app.blamed = False
 
     def _take_back(self, app: App, reason: str, *, fault: bool, only: frozenset[str] | None = None) -> None:
+        charged = trials.charged(app, only) if fault else []
         for slot in app.slots:
             request = slot.current
-            if request is not None and (only is None or request.id in only):
-                suspect = request.suspect if fault else None
-                blamed = () if suspect is None else (suspect,)
-                self._endings.take_back(app, slot, reason, blamed=blamed, fault=fault)
+            if request is None or (only is not None and request.id not in only):
+                continue
+            if request not in charged:
+                self._endings.take_back(app, slot, reason, fault=False)
+                continue
+            suspect = request.suspect
+            if len(charged) > 1 or request.trial is not None:
+                trials.begin(request)
+            blamed = () if suspect is None else (suspect,)
+            self._endings.take_back(app, slot, reason, blamed=blamed)
 
     def began_anew(self, app: App) -> None:
         """Another process of it has connected: what the one before had in hand is taken back."""

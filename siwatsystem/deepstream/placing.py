@@ -1,5 +1,6 @@
 """Which slot runs which request: chosen, begun, fed with files, ended."""
 
+from siwatsystem.deepstream import trials
 from siwatsystem.deepstream.apps import App, Line, Slot
 from siwatsystem.deepstream.effects import Send
 from siwatsystem.deepstream.ledger import Ledger
@@ -11,6 +12,8 @@ from siwatsystem.deepstream.to_app import EndMark, InterruptAnalysis, PushedFile
 class Placing:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._held = set[str]()
+        """Apps with slots that wait for a request of another one."""
 
     def choose(self, instance_id: str | None, stream_id: int | None) -> tuple[App, Slot] | None:
         """The least loaded slot of the apps that are connected, the first of equals. None: there is none."""
@@ -52,11 +55,28 @@ class Placing:
         line = min(heads, key=lambda head: head[:2])[2]
         request = line.first
         assert request is not None
+        other = trials.held_by(app, request)
+        if other is not None:
+            self._hold(app, request, other)
+            return
         line.remove(request)
         if line is not slot.line:
             request.instance_id, request.stream_id = app.instance_id, slot.stream_id
             slot.load += request.weight
         self._begin(app, slot, request)
+
+    def _hold(self, app: App, request: Request, other: Request) -> None:
+        self._held.add(app.instance_id)
+        reason = f"it waits until {other.id}, of which the app may have died, has got further"
+        if request.trial is None and request.reason != reason:
+            request.reason = reason
+            self._ledger.note_request(request)
+
+    def release(self) -> None:
+        """What was held back for another request is begun, if that has got on."""
+        held, self._held = self._held, set()
+        for app in [self._ledger.apps[name] for name in held if name in self._ledger.apps]:
+            self.feed_all(app)
 
     def _orphans(self, slot: Slot) -> list[Line]:
         orphans = self._ledger.orphans

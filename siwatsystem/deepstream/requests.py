@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from siwatsystem.deepstream.fields import CameraType
 from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
 
+TRIAL_REPORTS = 2
+"""Of an app that is further than where it died, until it is believed: it dies between two of them."""
+
 
 @dataclass(slots=True, eq=False)
 class File:
@@ -20,6 +23,8 @@ class File:
     state: FileState = FileState.WAITING
     attempts: int = 0
     """How often an app died of it or left it out."""
+    spared: int = 0
+    """How many of those were taken back, as the app got past that place alone; not kept on disk."""
     error: str | None = None
     result: str | None = None
     frames: int | None = None
@@ -31,6 +36,24 @@ class File:
     percent: float = 0.0
     listed: bytes = b""
     """How lists of waiting files name it, once somebody has asked and until it has ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Trial:
+    """What was in hand when its app died, with others: whether the app gets past that place alone."""
+
+    file: File | None
+    """None: a stream."""
+    frame: int = 0
+    """Where it was then, as far as the app had told."""
+    percent: float = 0.0
+    reports: int = 0
+    """How often the app has told since that it is further."""
+
+    def passed(self, file: File) -> bool:
+        """Whether it is beyond that place by now, and beyond what the app had not told yet when it died."""
+        self.reports += file.frame > self.frame or file.percent > self.percent
+        return self.reports >= TRIAL_REPORTS
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +96,8 @@ class Request:
     """In the app's hands, in the order of the pushes."""
     current: int | None = None
     """The file that is being analysed."""
+    trial: Trial | None = None
+    """While it is not known whether this is what its app died of; not kept on disk."""
     at_file: int | None = None
     """The file that the app said last it is at, though none of its frames was analysed yet."""
     series: int = 0
@@ -144,6 +169,8 @@ class Request:
         if state in FINISHED:
             self._left.pop(file.id, None)
             file.listed = b""
+            if self.trial is not None and self.trial.file is file:
+                self.trial = None
         if state is FileState.PROCESSING:
             self.current = file.id
         elif self.current == file.id:

@@ -87,6 +87,7 @@ class Control:
                 self._time_passed()
             case _:
                 self._orders.handle(event)
+        self._placing.release()
         return self._ledger.flush()
 
     def next_due(self) -> float | None:
