@@ -1,5 +1,6 @@
 """What becomes of the actions of an analysis: done, or only kept to be shown."""
 
+import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -10,6 +11,8 @@ from typing import Any, Literal, Protocol
 from siwatsystem.actions.base import Job, OutboxEvent
 from siwatsystem.actions.targets import Target
 from siwatsystem.pipeline.opening import Outbox
+
+_log = logging.getLogger(__name__)
 
 _WAITED_FOR = 10_000
 """Events that `settle` waits for: those before are done, or counted as waiting on disk."""
@@ -45,7 +48,10 @@ class Actions:
             return target.key
         if self._outbox is None:
             self._outbox = self._open()
-            self._failed_before = self._outbox.status()["failed"]
+            status = self._outbox.status()
+            self._failed_before = status["failed"]
+            if status["depth"]:
+                _log.warning("actions that waited on disk before this run are done as well: %d", status["depth"])
         return self._outbox.register(target)
 
     def release(self, key: str) -> None:

@@ -16,15 +16,17 @@ class Unauthorized(ClientError):
 
 
 class Disconnected(ClientError):
-    """The connection ended, or there is none. `code` and `reason` are those of WebSocket; 1006 where none was
-    said."""
+    """The connection ended, or there is none. `code` and `reason` are those of WebSocket; 1006 where the
+    worker said none."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
         self.reason = reason
         why = f": {reason}" if reason else ""
         super().__init__(
-            f"there is no connection{why}" if code == 1006 else f"the connection ended ({code}{why})"
+            f"the worker's connection is gone{why}"
+            if code == 1006
+            else f"the worker ended the connection ({code}{why})"
         )
 
 

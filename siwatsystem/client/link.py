@@ -121,7 +121,7 @@ class Link:
             await asyncio.gather(greeting, return_exceptions=True)
 
     def _lost(self, error: ClientError) -> None:
-        log.log(logging.WARNING if self.is_open else logging.DEBUG, "%s", error)
+        log.log(logging.WARNING if self.is_open else logging.DEBUG, "%s; connecting again", error)
         self.losses += self.is_open
         if isinstance(error, Disconnected) and error.code == POLICY_VIOLATION:
             self._allowed.halve()

@@ -76,6 +76,23 @@ def test_what_was_given_up_in_this_run_is_told_last(tmp_path: Path, monkeypatch:
     assert left_of("bad", "bad", "good")[-1] == "2 actions were given up: siwat outbox list --failed"
 
 
+def test_what_waited_before_is_told_when_the_outbox_is_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def submit() -> None:
+        with closing(Outbox(OutboxSettings(), tmp_path / "outbox.sqlite")) as outbox:
+            kept = Actions(lambda: outbox)
+            key = kept.register(redis_target({"host": "127.0.0.1", "port": 2}))
+            kept.submit(OutboxEvent((Job("redis_publish", key, {"channel": "c", "message": "m"}),)))
+            kept.settle(0)
+
+    text = "actions that waited on disk before this run are done as well: "
+    submit()
+    assert text not in caplog.text
+    submit()
+    assert f"{text}1\n" in caplog.text
+
+
 def test_what_is_said_to_brokers_and_receivers_is_shown() -> None:
     said = {"message": "m"}
     jobs = (
