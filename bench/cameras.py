@@ -35,8 +35,8 @@ from bench.peers_counting import Window, by_subscription, kept, ratios
 from bench.peers_process import FOLDER, SETTLE_SEC, Peer, Stretch, peer, prepare
 from bench.record import Measure, Row, Spread, finish
 from siwatsystem.runtime.detect import Detect
-from siwatsystem.runtime.devices import has_bf16
 from siwatsystem.runtime.metadata import from_json
+from siwatsystem.runtime.processor import has_bf16
 
 DETECTOR = "car_frontal_detection.pt"
 SIZE = 640

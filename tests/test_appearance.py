@@ -14,8 +14,8 @@ from siwatsystem.detections import Classification
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import ModelRegistry
 from siwatsystem.runtime.batcher import ModelClosed
-from siwatsystem.runtime.devices import has_bf16
 from siwatsystem.runtime.encoder import EncoderInput
+from siwatsystem.runtime.processor import has_bf16
 from siwatsystem.runtime.serving import RELOAD_SEC
 from siwatsystem.supervision import Care, Forget, Watched
 from siwatsystem.testing import FakeEncoder, FakeRegistry

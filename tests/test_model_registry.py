@@ -15,7 +15,7 @@ from siwatsystem.config import RuntimeSettings
 from siwatsystem.detections import Classification
 from siwatsystem.errors import ModelInvalid
 from siwatsystem.model_registry import LoadingStuck, ModelRegistry
-from siwatsystem.runtime import auto, devices
+from siwatsystem.runtime import auto, processor
 from siwatsystem.runtime.batcher import ModelClosed
 from tests.nets import ROOT, Nets, nets
 
@@ -180,7 +180,7 @@ def test_missing_files_and_unknown_ids(registry: ModelRegistry, tmp_path: Path):
 
 def test_fast_is_loaded_when_it_is_first_used(registry: ModelRegistry, nets: Nets):
     model = registry.acquire("a", nets.path("classify.pt"))
-    assert model.fast_available is devices.has_bf16()
+    assert model.fast_available is processor.has_bf16()
     assert not model.fast_loaded
     if not model.fast_available:
         with pytest.raises(ModelInvalid):

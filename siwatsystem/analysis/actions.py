@@ -51,7 +51,9 @@ class Actions:
             status = self._outbox.status()
             self._failed_before = status["failed"]
             if status["depth"]:
-                _log.warning("actions that waited on disk before this run are done as well: %d", status["depth"])
+                _log.warning(
+                    "actions that waited on disk before this run are done as well: %d", status["depth"]
+                )
         return self._outbox.register(target)
 
     def release(self, key: str) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import InvalidSetting, ModelInvalid
 from siwatsystem.runtime.backend import Backend, Precision
-from siwatsystem.runtime.devices import has_bf16, has_tensorrt, use_cuda
+from siwatsystem.runtime.devices import has_tensorrt, use_cuda
 from siwatsystem.runtime.encoder import Encoder, NotAnEncoder
 from siwatsystem.runtime.loaders import RuntimeName, open_encoder, open_model
 from siwatsystem.runtime.metadata import Metadata
+from siwatsystem.runtime.processor import has_bf16
 from siwatsystem.runtime.trial import Trial
 from siwatsystem.runtime.verdicts import LeftAlone
 

@@ -111,7 +111,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 def _environment(folder: Path, on_gpu: bool) -> dict[str, str]:
     """Nothing of ours but what Python needs: tokens and passwords live in our environment."""
-    names = ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH"]
+    names = ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "ONEDNN_MAX_CPU_ISA"]
     names += ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"] if on_gpu else []
     kept = {key: os.environ[key] for key in names if key in os.environ}
     package = Path(siwatsystem.__file__).resolve().parent.parent

@@ -3,12 +3,10 @@
 import ctypes
 import functools
 import importlib.util
-from pathlib import Path
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import InvalidSetting
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 # Of the driver's CUdevice_attribute.
 _CAPABILITY_MAJOR = 75
 _CAPABILITY_MINOR = 76
@@ -56,24 +54,3 @@ def gpu_name() -> str:
 def has_tensorrt() -> bool:
     """Whether TensorRT's Python package is installed."""
     return importlib.util.find_spec("tensorrt") is not None
-
-
-@functools.cache
-def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What the first processor calls itself; empty where it does not."""
-    return _of_processor("model name", cpuinfo)
-
-
-@functools.cache
-def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor computes in bf16."""
-    return not _BF16_FLAGS.isdisjoint(_of_processor("flags", cpuinfo).split())
-
-
-def _of_processor(key: str, cpuinfo: Path) -> str:
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    line = next((line for line in text.splitlines() if line.startswith(key)), "")
-    return line.partition(":")[2].strip()

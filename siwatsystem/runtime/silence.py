@@ -1,9 +1,12 @@
-"""Keeps the inference libraries quiet: no report home, no download, no installation, nothing under home."""
+"""Keeps the inference libraries quiet: no report home, no download, no installation, nothing under home; and
+away from instructions that are announced and do not work."""
 
 import os
 import sys
 import tempfile
 from pathlib import Path
+
+from siwatsystem.runtime.processor import has_broken_amx
 
 _FIXED = {
     "ULTRALYTICS_SAFE_LOAD": "true",
@@ -21,6 +24,8 @@ def silence(config_dir: Path | None = None) -> None:
     folder by default. Calling it again changes nothing.
     """
     os.environ.update(_FIXED)
+    if has_broken_amx():
+        os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
     # OpenVINO sends an event when it is imported and writes an id under the home folder; it falls
     # back to a stub where this package cannot be imported, and offers no other switch.
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]

@@ -18,9 +18,10 @@ from pathlib import Path
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.runtime import child
 from siwatsystem.runtime.backend import Precision
-from siwatsystem.runtime.devices import gpu_name, processor_name, use_cuda
+from siwatsystem.runtime.devices import gpu_name, use_cuda
 from siwatsystem.runtime.digest import digest
 from siwatsystem.runtime.loaders import RuntimeName
+from siwatsystem.runtime.processor import processor_name
 from siwatsystem.runtime.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)

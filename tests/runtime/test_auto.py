@@ -7,7 +7,7 @@ import pytest
 
 from siwatsystem.config import RuntimeSettings
 from siwatsystem.errors import InvalidSetting, ModelInvalid
-from siwatsystem.runtime import auto, devices
+from siwatsystem.runtime import auto, devices, processor
 from siwatsystem.runtime.backend import Picture
 from siwatsystem.runtime.export_cache import exported
 from tests.nets import LEAST, Nets
@@ -72,9 +72,14 @@ def test_other_files_are_invalid(tmp_path: Path):
 def test_a_processor_without_bf16_has_no_fast_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor : 0\nflags\t\t: fpu avx2 avx512f\n")
-    assert not devices.has_bf16(cpuinfo)
+    assert not processor.has_bf16(cpuinfo)
     cpuinfo.with_name("amx").write_text("processor : 0\nflags\t\t: fpu amx_bf16 avx2\n")
-    assert devices.has_bf16(cpuinfo.with_name("amx"))
+    assert processor.has_bf16(cpuinfo.with_name("amx"))
+    flags = "flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n"
+    for level, whole in ((0x1C, False), (0x1E, True), (0x20, True)):
+        cpuinfo.with_name(f"at-{level}").write_text(f"processor : 0\ncpuid level\t: {level}\n{flags}")
+        assert processor.has_broken_amx(cpuinfo.with_name(f"at-{level}")) is not whole
+        assert processor.has_bf16(cpuinfo.with_name(f"at-{level}")) is whole
     monkeypatch.setattr(auto, "has_bf16", lambda: False)
     assert not auto.supports_fast(CPU)
     assert not auto.supports_fast(RuntimeSettings(device="cpu", backend="torch"))
@@ -86,7 +91,7 @@ def test_precision_is_named_and_kept(nets: Nets, tmp_path_factory: pytest.TempPa
     hint = {size: net.get_property("INFERENCE_PRECISION_HINT") for size, net in exact._compiled.items()}
     assert {value.to_string() for value in hint.values()} == {"f32"}
     exact.close()
-    if not devices.has_bf16():
+    if not processor.has_bf16():
         with pytest.raises(ModelInvalid, match="no faster precision"):
             auto.load(nets.path("classify.pt"), CPU, "fast", cache)
         return
