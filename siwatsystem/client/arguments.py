@@ -14,7 +14,7 @@ def address(url: object) -> str:
                 return url
     except ValueError:
         pass
-    raise ValueError(f"{shown(url)}: not an address of the form ws://host:port/")
+    raise ValueError(f"{shown(url)}: not an address of the form ws://host:port/ with a port below 65536")
 
 
 def shown(url: object) -> str:

@@ -145,6 +145,8 @@ class Client:
             self.state = message
             for identifier in self._wanted.hear(message):
                 log.warning("%s: another connection took over %s", self._shown, identifier)
+        elif isinstance(message, WorkerError):
+            self._wanted.fails(message)
         elif isinstance(message, PatchSessionOut):
             self._patches.put(message)
         elif isinstance(message, Unreadable):
@@ -248,14 +250,13 @@ class Client:
 
     async def until_online(self, identifier: str, *, timeout: float = 60.0) -> None:
         """Wait until frames come and the pipeline is loaded; the first time, that takes a download.
-        Raises NoAnswer after `timeout` seconds, with what the worker said of it meanwhile."""
-        told, missing = "", False
+        Raises NoAnswer after `timeout` seconds, with what the worker says that fails: also what it said
+        before this call."""
+        missing = False
 
         def look(message: Received) -> bool | None:
-            nonlocal told, missing
-            if isinstance(message, WorkerError) and message.subscription_identifier == identifier:
-                told = "" if message.resolved else f": {message.error}"
-            elif isinstance(message, StateReport):
+            nonlocal missing
+            if isinstance(message, StateReport):
                 found = self._wanted.entries.get(identifier)
                 missing = found is None
                 return True if found is not None and found.online else None
@@ -264,11 +265,12 @@ class Client:
         try:
             await self._asked(RequestState(), look, f"{identifier}: not online", timeout=timeout)
         except NoAnswer as late:
-            if missing and not told:
+            why = "; ".join(self._wanted.failures.of(identifier))
+            if missing and not why:
                 mine = identifier in self._wanted.subscriptions
-                why = "another connection took it over?" if mine else "it was not subscribed here"
-                told = f": not in the worker's report: {why}"
-            raise NoAnswer(f"{late}{told}") from None
+                owner = "another connection took it over?" if mine else "it was not subscribed here"
+                why = f"not in the worker's report: {owner}"
+            raise NoAnswer(f"{late}: {why}" if why else str(late)) from None
 
     async def request_state(self, *, timeout: float | None = None) -> StateReport:
         """A report of now. Raises NoAnswer."""

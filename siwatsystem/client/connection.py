@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -87,7 +88,7 @@ async def connected(
         if status in (401, 403):
             raise Unauthorized(
                 f"{shown}: refused with HTTP {status}; the token is missing, wrong, or only a view token: "
-                "the control token is needed"
+                f"the control token is needed{_of_path(url)}"
             ) from None
         raise Unreachable(f"{shown}: answered with HTTP {status}, not as a WebSocket: {HINT}") from None
     except (InvalidURI, ValueError):
@@ -98,6 +99,15 @@ async def connected(
         yield Connection(opened)
     finally:
         await opened.close()
+
+
+def _of_path(url: str) -> str:
+    """A worker refuses a WebSocket at a path that is none of its own like one without a token."""
+    path = urlsplit(url).path
+    own = path in ("", "/")
+    return (
+        "" if own else f"; or the path is wrong: a worker answers at / alone, at {path} only behind a proxy"
+    )
 
 
 def _explained(error: Exception, timeout: float) -> str:

@@ -4,6 +4,8 @@ import http.client
 import ssl
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from siwatsystem.client import arguments
 from siwatsystem.client.errors import NoImage, Unauthorized, Unreachable
 
@@ -55,5 +57,13 @@ def picture(status: int, kind: str, body: bytes) -> bytes:
     if status in (401, 403):
         raise Unauthorized(f"refused with HTTP {status}; the token is missing or wrong")
     if status != 200 or not kind.startswith("image/"):
-        raise NoImage(status, body[:300].decode(errors="replace"))
+        raise NoImage(status, _reason(body)[:300])
     return body
+
+
+def _reason(body: bytes) -> str:
+    """What a refusal says: a worker's is JSON with a `detail`, that of a proxy may be anything."""
+    try:
+        return str(orjson.loads(body)["detail"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        return body[:300].decode(errors="replace")

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, cast
 import orjson
 from pydantic import ValidationError
 
+from siwatsystem.client.failures import Failures
+from siwatsystem.client.reading import WorkerError
 from siwatsystem.messages import (
     COMMANDS,
     CameraConnection,
@@ -29,6 +31,7 @@ class Before(NamedTuple):
 
     command: Subscribe | None
     was_taken_over: bool
+    failures: dict[str, str]
 
     def looks_like(self, other: Subscribe) -> bool:
         """Whether they differ, and no report shows in what."""
@@ -49,13 +52,16 @@ class Wanted:
     entries: dict[str, CameraConnection] = field(default_factory=dict[str, CameraConnection])
     """Of the newest report, by identifier: many may wait for theirs at once."""
     taken_over: set[str] = field(default_factory=set[str])
+    failures: Failures = field(default_factory=Failures)
+    """Of what is wanted, since it was last said to the worker, which then tells anew what still fails."""
     _listed: set[str] = field(default_factory=set[str])
     """That the present connection's reports have listed since they were asked for."""
 
     def put(self, command: Subscribe) -> Before:
         """From now on; what stood there before."""
         identifier = command.payload.subscription_identifier
-        before = Before(self.subscriptions.get(identifier), identifier in self.taken_over)
+        failures = self.failures.take(identifier)
+        before = Before(self.subscriptions.get(identifier), identifier in self.taken_over, failures)
         self._forget(identifier)
         self.subscriptions[identifier] = command
         return before
@@ -69,6 +75,7 @@ class Wanted:
             self.drop(identifier)
             return
         self.subscriptions[identifier] = before.command
+        self.failures.put(identifier, before.failures)
         if before.was_taken_over:
             self.taken_over.add(identifier)
 
@@ -79,6 +86,7 @@ class Wanted:
     def _forget(self, identifier: str) -> None:
         self.taken_over.discard(identifier)
         self._listed.discard(identifier)
+        self.failures.take(identifier)
 
     def hear(self, report: StateReport) -> list[str]:
         """A report of the present connection. Gives those that another connection has just taken over:
@@ -88,12 +96,21 @@ class Wanted:
         lost = self._listed - there
         self._listed = there
         self.taken_over = (self.taken_over | lost) - there
+        for identifier in lost:
+            self.failures.take(identifier)
         return sorted(lost)
+
+    def fails(self, error: WorkerError) -> None:
+        """What the present connection's worker says of a subscription."""
+        identifier = error.subscription_identifier
+        if identifier is not None and identifier in self.subscriptions:
+            self.failures.hear(identifier, error)
 
     def commands(self) -> Iterator[Command]:
         """For a new connection: sessions first, so that no detection comes without the one it belongs to.
         What is wanted now and still is when its turn comes; who asks for another one meanwhile says so."""
         self._listed.clear()
+        self.failures.clear()
         return self._commands(dict(self.sessions), dict(self.subscriptions))
 
     def _commands(

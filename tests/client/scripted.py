@@ -52,6 +52,8 @@ class Script:
         self.taken: list[dict[str, Any]] = []
         self.answers: list[dict[str, Any]] = []
         self.refuse = ""
+        self.fails: tuple[str, ...] = ()
+        """Codes of what fails at once: told before the report that lists a subscription."""
         self.merges = True
         self.socket: ServerConnection | None = None
         self.heard_here = 0
@@ -87,6 +89,9 @@ class Script:
                 error = {"type": "error", "error": "no", "code": self.refuse}
                 await self.send({**error, "subscriptionIdentifier": identifier})
                 return
+            for code in self.fails:
+                error = {"type": "error", "error": f"told: {code}", "code": code}
+                await self.send({**error, "subscriptionIdentifier": identifier})
             self.taken.append(message)
             await self.report(self.entry())
         elif message["type"] == "patchSessionResult":

@@ -7,8 +7,10 @@ import pytest
 
 from siwatsystem.client import (
     Client,
+    NoImage,
     Unauthorized,
     Unreachable,
+    images,
 )
 from siwatsystem.client.connection import connected
 from siwatsystem.conformance.stand import Stand
@@ -96,6 +98,32 @@ def test_a_wrong_token_is_told_at_once():
 def test_what_is_no_address_is_told(url: Any):
     with pytest.raises(ValueError, match="ws://host:port/"):
         Client(url)
+
+
+def test_a_path_that_may_be_what_is_refused_is_named():
+    async def scene() -> None:
+        async with scripted(token="right") as (url, _):
+            with pytest.raises(Unauthorized, match=r"token is needed$"):
+                await connected(url, token="wrong").__aenter__()
+            with pytest.raises(Unauthorized, match=r"the path is wrong: .* at / alone, at /nope only"):
+                await connected(f"{url}nope", token="wrong").__aenter__()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"detail": "no frame of d;c yet"}', "404: no frame of d;c yet"),
+        (b"<h1>none</h1>", "404: <h1>none</h1>"),
+        (b"[]", "404: []"),
+        (b'{"detail": "' + b"x" * 5000 + b'"}', "404: " + "x" * 300),
+    ],
+)
+def test_why_there_is_no_picture_is_said_in_words(body: bytes, said: str):
+    with pytest.raises(NoImage) as missing:
+        images.picture(404, "application/json", body)
+    assert str(missing.value) == said
 
 
 @pytest.mark.parametrize("token", ["sesam\n", "ses\r\nam", "sesam\x00"])

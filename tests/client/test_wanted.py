@@ -10,8 +10,10 @@ from siwatsystem.client import (
     Refused,
     WorkerError,
 )
+from siwatsystem.client.failures import MOST
 from siwatsystem.client.wanted import Wanted, set_session, subscribe
 from siwatsystem.conformance.stand import Stand
+from siwatsystem.errors import MOST_TEXT
 from siwatsystem.messages import StateReport, Subscribe
 from tests.client.scripted import NAME, REPORT, asked, play, scripted, until
 from tests.fake_worker import Running
@@ -148,3 +150,83 @@ def test_what_was_taken_over_is_not_taken_back_with_the_next_connection(
     play(scene)
     (said,) = {record.getMessage() for record in caplog.records if "took over" in record.getMessage()}
     assert NAME in said
+
+
+def test_why_it_is_not_online_is_told_also_where_the_worker_said_so_at_once(cameras: Stand):
+    async def scene() -> None:
+        async with scripted() as (url, script), Client(url) as client:
+            script.fails = ("stream_refused", "model_download_failed")
+            await client.subscribe(NAME, **asked(cameras))
+            with pytest.raises(NoAnswer, match=r" s: told: stream_refused; told: model_download_failed$"):
+                await client.until_online(NAME, timeout=0.1)
+            script.fails = ()
+            await client.subscribe(NAME, **asked(cameras))
+            with pytest.raises(NoAnswer, match=r"not online within 0.1 s$"):
+                await client.until_online(NAME, timeout=0.1)
+
+    play(scene)
+
+
+def told(code: str, text: str = "", identifier: str = NAME, **more: bool) -> WorkerError:
+    fields = {"error": text or code, "code": code, "subscriptionIdentifier": identifier}
+    return WorkerError.model_validate({**fields, **more})
+
+
+def failing(number: int = 0, *codes: str) -> tuple[Wanted, Subscribe]:
+    """One subscription, of which a worker said `codes`."""
+    fields = {"subscriptionIdentifier": NAME, "rtspUrl": "rtsp://x/", "modelUrl": "x", "modelName": "x"}
+    wanted, command = Wanted(), subscribe({**fields, "modelId": number})
+    wanted.put(command)
+    for code in codes:
+        wanted.fails(told(code))
+    return wanted, command
+
+
+def test_of_what_fails_the_newest_of_each_kind_is_known_until_it_is_over():
+    wanted, _ = failing(0, "stream_unreachable", "model_invalid", "stream_unauthorized")
+    assert wanted.failures.of(NAME) == ["model_invalid", "stream_unauthorized"]
+    wanted.fails(told("stream_unauthorized", "the camera delivers frames", resolved=True))
+    assert wanted.failures.of(NAME) == ["model_invalid"]
+    wanted.fails(told("model_invalid", resolved=True))
+    assert wanted.failures.of(NAME) == []
+
+
+def test_what_is_known_to_fail_is_bounded():
+    wanted, _ = failing()
+    for number in range(100):
+        wanted.fails(told(f"of{number}_tomorrow", "x" * 10_000))
+        wanted.fails(told("stream_lost", identifier=f"display-{number};cam"))
+    known = wanted.failures.of(NAME)
+    assert (len(known), {len(text) for text in known}) == (MOST, {MOST_TEXT})
+    assert not wanted.failures.of("display-7;cam"), "nobody wants it here"
+
+
+def test_what_failed_is_forgotten_with_what_it_was_said_of():
+    wanted, command = failing(0, "stream_lost")
+    wanted.put(command)
+    assert not wanted.failures.of(NAME), "subscribed anew"
+    wanted.fails(told("stream_lost"))
+    wanted.commands()
+    assert not wanted.failures.of(NAME), "said to a new connection, which tells it again"
+    wanted.fails(told("stream_lost"))
+    wanted.drop(NAME)
+    assert not wanted.failures.of(NAME), "unsubscribed"
+
+
+def test_what_failed_is_forgotten_when_another_connection_takes_it_over():
+    wanted, _ = failing(0, "stream_lost")
+    listed = {"subscriptionIdentifier": NAME, "modelId": 0, "modelName": "x", "online": False}
+    wanted.hear(StateReport.model_validate({**REPORT, "cameraConnections": [listed]}))
+    assert wanted.failures.of(NAME) == ["stream_lost"]
+    assert wanted.hear(StateReport.model_validate(REPORT)) == [NAME]
+    assert not wanted.failures.of(NAME)
+
+
+def test_a_replacement_that_is_refused_leaves_what_failed_before():
+    wanted, first = failing(0, "stream_lost")
+    second = failing(1)[1]
+    before = wanted.put(second)
+    wanted.fails(told("max_streams_reached"))
+    wanted.undo(second, before)
+    assert wanted.subscriptions[NAME] is first
+    assert wanted.failures.of(NAME) == ["stream_lost"]
