@@ -18,13 +18,22 @@ def loads(text: str, max_depth: int = 32) -> object:
     try:
         value: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        # The parser has a limit of its own, far above ours.
-        if "depth limit" in str(error):
+        if _is_deep(error, max_depth):
             raise TooDeep(f"nested deeper than {max_depth}") from None
         raise InvalidJson(f"not JSON: {error}") from None
     if brackets > max_depth and _deeper(value, max_depth):
         raise TooDeep(f"nested deeper than {max_depth}")
     return value
+
+
+def _is_deep(error: orjson.JSONDecodeError, most: int) -> bool:
+    """Whether the parser gave up because of nesting. It has a limit of its own, far above ours; and it has
+    room for as many values as valid JSON of that length may hold, which arrays that nothing closes use up."""
+    if "depth limit" in error.msg:
+        return True
+    read = error.doc[: error.pos]
+    opened = read.count("[") + read.count("{") - read.count("]") - read.count("}")
+    return "allocate memory" in error.msg and opened > most
 
 
 def _deeper(value: object, most: int) -> bool:

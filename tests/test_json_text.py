@@ -26,6 +26,19 @@ def test_depth_is_counted_to_the_level():
             loads(text, 5)
 
 
+@pytest.mark.parametrize("depth", [191, 200, 500, 1024, 1025, 3000])
+def test_arrays_that_nothing_closes_are_deep_and_no_lack_of_memory(depth: int):
+    with pytest.raises(TooDeep, match=r"^nested deeper than 32$"):
+        loads("[" * depth)
+
+
+def test_a_few_arrays_that_nothing_closes_are_no_json():
+    for depth in (1, 32):
+        with pytest.raises(InvalidJson, match="not JSON: unexpected end") as refused:
+            loads("[" * depth)
+        assert type(refused.value) is InvalidJson
+
+
 def test_too_many_brackets_are_refused_before_they_are_read():
     with pytest.raises(TooDeep, match=str(MAX_BRACKETS)):
         loads("[" * (MAX_BRACKETS + 1))
