@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from demo.backend import Backend
 from demo.check import Tally, cars_of, finished_records, stored_images
@@ -19,11 +20,15 @@ from demo.site import ROOT, Site
 console = Console(highlight=False)
 CHECK_SEC = 90.0
 START_SEC = 30.0
+LOOK_SEC = 0.5
+"""Between two looks whether the worker still runs."""
 
 
 def demo(
     check: Annotated[bool, typer.Option(help="Run headless, exit 0 only if everything was seen")] = False,
-    port: Annotated[int, typer.Option(help="The worker's port; another free one if it is taken")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="The worker's port; another free one if it is taken", min=0, max=65535)
+    ] = 8000,
     data: Annotated[Path, typer.Option(help="Folder for models, outbox, databases and logs")] = ROOT
     / ".demo",
     seconds: Annotated[float, typer.Option(help="With --check: the longest it may take")] = CHECK_SEC,
@@ -37,7 +42,7 @@ def demo(
         with Site(data_dir=data, port=port) as site:
             status = asyncio.run(_run(site, seconds if check else None))
     except RuntimeError as error:
-        console.print(f"[red]{error}")
+        console.print(f"[red]{escape(str(error))}", soft_wrap=True)
         status = 1
     raise typer.Exit(status)
 
@@ -64,12 +69,24 @@ async def _run(site: Site, seconds: float | None) -> int:
     try:
         if seconds is None:
             _where_to_look(site)
-            await stopped.wait()
-            return 0
-        return await _check(site, tally, stopped, began + seconds)
+            return await _play(site, stopped)
+        wrong = await _watch(site, tally, stopped, began + seconds)
     finally:
+        # Before the worker ends: that it does is then no loss of a connection.
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    return await _judge(site, tally, wrong)
+
+
+async def _play(site: Site, stopped: asyncio.Event) -> int:
+    """Until somebody stops it, or the worker ends. Returns the exit status."""
+    while not stopped.is_set():
+        if site.worker.ending():
+            console.print(f"[red]{escape(site.ended())}", soft_wrap=True)
+            return 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), LOOK_SEC)
+    return 0
 
 
 async def _until_ready(site: Site) -> None:
@@ -101,30 +118,36 @@ def _printer(tally: Tally) -> Any:
             when, who = message["timestamp"][11:19], message["subscriptionIdentifier"]
             console.print(f"{when}  {who:28} {car or seen['class']:24} {seen['confidence']:.2f}")
         elif message["type"] == "error":
-            console.print(f"[yellow]{message['code']}[/]: {message['error']}")
+            over = message.get("resolved")
+            code = f"[green]{message['code']} is over[/]" if over else f"[yellow]{message['code']}[/]"
+            console.print(f"{code}: {escape(message['error'])}")
 
     return show
 
 
-async def _check(site: Site, tally: Tally, stopped: asyncio.Event, deadline: float) -> int:
-    """Wait until everything was seen, at the longest until `deadline`. Returns the exit status."""
+async def _watch(site: Site, tally: Tally, stopped: asyncio.Event, deadline: float) -> list[str]:
+    """Wait until everything was seen, at the longest until `deadline`. Returns what was not."""
     wrong = ["nothing yet"]
-    while time.monotonic() < deadline and not stopped.is_set():
+    while time.monotonic() < deadline and not stopped.is_set() and not site.worker.ending():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), 1.0)
         wrong = tally.missing() or await asyncio.to_thread(_stores, site)
         if not wrong:
             break
-    status = await asyncio.to_thread(site.worker.stop)
-    if status != 0:
-        wrong.append(f"the worker ended with status {status}:\n{site.worker.tail()}")
+    return wrong
+
+
+async def _judge(site: Site, tally: Tally, wrong: list[str]) -> int:
+    """End the worker and print what was seen, and what is wrong. Returns the exit status."""
+    if await asyncio.to_thread(site.worker.stop) != 0:
+        wrong = [*wrong, site.ended()]
     for identifier, counter in tally.seen.items():
         cars = ", ".join(f"{brand} {body} × {count}" for (brand, body), count in counter.most_common())
         console.print(f"{identifier}: {cars}")
     for line in [*wrong, *(f"told: {error}" for error in dict.fromkeys(tally.errors))]:
-        console.print(f"[red]{line}")
+        console.print(f"[red]{escape(line)}", soft_wrap=True)
     if wrong:
-        console.print(f"[red]demo check failed[/]\n{site.worker.tail()}")
+        console.print(f"[red]demo check failed[/]\n{escape(site.worker.tail())}")
         return 1
     console.print("[green]demo check passed:[/] every camera, an image in Redis, a record in PostgreSQL")
     return 0

@@ -30,6 +30,7 @@ class Process:
         self.log = log
         self.command = list(command)
         with log.open("ab") as output:
+            self._begin = output.tell()
             self.child = subprocess.Popen(
                 self.command,
                 stdout=subprocess.PIPE,
@@ -48,8 +49,19 @@ class Process:
         return line
 
     def tail(self, lines: int = 15) -> str:
-        """The end of what it logged."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """The end of what it logged; not of what an earlier one did, whose log it goes on with."""
+        text = self.log.read_bytes()[self._begin :].decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def ending(self) -> str:
+        """How it ended, in words; empty while it runs."""
+        status = self.child.poll()
+        if status is None:
+            return ""
+        if status >= 0:
+            return f"has ended with status {status}"
+        name = next((one.name for one in signal.Signals if one == -status), "")
+        return f"was killed by signal {-status}{name and f' ({name})'}"
 
     def stop(self, timeout: float = 8.0) -> int:
         """SIGTERM, then SIGKILL to its group. Returns the exit status."""

@@ -118,10 +118,15 @@ class Site:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SIWAT_")}
         self._run("worker", [sys.executable, str(ROOT / "app.py")], {**clean, **env})
 
+    def ended(self) -> str:
+        """What to tell of a worker that has ended; empty while it runs."""
+        how = self.worker.ending()
+        return how and f"the worker's process {how}; its log is {self.worker.log}:\n{self.worker.tail()}"
+
     def ready(self) -> bool:
         """Whether the worker answers. Raises RuntimeError when it has ended."""
-        if self.worker.child.poll() is not None:
-            raise RuntimeError(f"the worker has ended:\n{self.worker.tail()}")
+        if self.worker.ending():
+            raise RuntimeError(self.ended())
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2):
                 return True
