@@ -32,6 +32,12 @@ HINTS: Final[dict[ErrorCode, str]] = {
     "internal_error": "A part of the worker failed: look into the log, restart the worker, and report it.",
 }
 
+EMBEDDED_AWAY: Final = (
+    "This server is a part of the worker, which starts it again by itself. If it stays away, see its log in "
+    "the folder `embedded` below `data_dir`, and the disk's room. What waits is kept on disk and sent by "
+    "itself."
+)
+"""Of a server that archives name `embedded`."""
 SEVERAL_AWAY: Final = (
     "Look for what they have in common: a switch, their power, a recorder, this machine's network; not the "
     "cameras one by one. They are tried again by themselves."

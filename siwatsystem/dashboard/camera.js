@@ -13,7 +13,9 @@ export function CameraPage({ id, state }) {
   const camera = state.cameras.find(one => one.id === id);
   const { data, error } = usePolled(camera ? cameraPath(id) : null, 2);
   const { camera: name, display } = nameOf(id);
-  if (!camera) return html`<div class="empty"><strong>${name} is not subscribed</strong>
+  if (!id) return html`<div class="empty"><strong>This address names no camera</strong>
+    <a href="#/">All cameras</a></div>`;
+  if (!camera) return html`<div class="empty"><strong>${name || id} is not subscribed</strong>
     The backend has ended it, or never began. <a href="#/">All cameras</a></div>`;
   return html`
     <div class="row"><a href="#/">‹ All cameras</a></div>

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from siwatsystem.hints import HINTS, NO_BACKEND, SEVERAL_AWAY
+from siwatsystem.hints import EMBEDDED_AWAY, HINTS, NO_BACKEND, SEVERAL_AWAY
 from siwatsystem.overview.cameras import CameraState, Trouble
 
 Tone = Literal["good", "warn", "bad", "accent"]
@@ -13,6 +13,9 @@ NOTICEABLE = 0.1
 """Share of the frames that overload drops, from which on it is told."""
 AWAY = frozenset({"stream_lost", "stream_unreachable"})
 """What a camera's own fault looks like, and one of something that many cameras share."""
+
+EMBEDDED = ("embedded redis ", "embedded postgresql ")
+"""What the outbox calls the worker's own servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def problems(
     found = [Problem("internal_error", text, HINTS["internal_error"]) for text in failed]
     if gone is not None:
         found.append(Problem("no_backend", "No backend is connected", NO_BACKEND, since=gone))
-    found += [Problem("action_failed", text, HINTS["action_failed"]) for text in outbox["degraded"]]
+    found += [Problem("action_failed", text, _of_actions(text)) for text in outbox["degraded"]]
     of_trouble: dict[Trouble, list[str]] = {}
     for camera in cameras:
         if camera.trouble is not None:
@@ -68,6 +71,11 @@ def problems(
         text = f"{counted(len(slow), 'camera')} cannot be analysed as often as wanted: frames are dropped"
         found.append(Problem("overloaded", text, HINTS["overloaded"], tuple(slow)))
     return found
+
+
+def _of_actions(text: str) -> str:
+    is_away = text.startswith(EMBEDDED) and " is away: " in text
+    return EMBEDDED_AWAY if is_away else HINTS["action_failed"]
 
 
 def headline(cameras: Sequence[CameraState], found: Sequence[Problem]) -> Headline:

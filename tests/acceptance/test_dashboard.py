@@ -225,6 +225,8 @@ def test_a_camera_has_a_page(browser: Browser, seeing: Seeing) -> None:
         page.locator(".tile").wait_for()
         page.goto(address(seeing[0], "#/camera/no%3Bsuch"))
         page.get_by_text("such is not subscribed").wait_for()
+        page.goto(address(seeing[0], "#/camera/"))
+        page.get_by_text("This address names no camera").wait_for()
         assert complaints == []
 
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from siwatsystem.actions.targets import postgresql_target, redis_target
 from siwatsystem.errors import ModelRefused, StreamLost, StreamUnreachable
-from siwatsystem.hints import HINTS, NO_BACKEND, SEVERAL_AWAY
+from siwatsystem.hints import EMBEDDED_AWAY, HINTS, NO_BACKEND, SEVERAL_AWAY
 from siwatsystem.overview.cameras import CameraState, Trouble
 from siwatsystem.overview.headline import Headline, headline, problems
 
@@ -88,10 +89,8 @@ def test_a_backend_that_has_gone_is_told():
     assert told(gone=1000.0) == told(FINE, gone=1000.0) == told(degraded=("disk",), gone=1000.0) == gone
     assert told(FINE, DOWN, gone=1000.0).text == "1 of 2 cameras is offline"
     assert told(failed=("it hangs",), gone=1000.0).text == "it hangs"
-    assert [one.code for one in problems([DOWN], {"degraded": ()}, (), 1.0)] == [
-        "no_backend",
-        DOWN.trouble.code,
-    ]  # type: ignore[union-attr]
+    codes = [one.code for one in problems([DOWN], {"degraded": ()}, (), 1.0)]
+    assert codes == ["no_backend", "stream_unreachable"]
 
 
 def test_then_what_concerns_the_whole_worker():
@@ -100,6 +99,15 @@ def test_then_what_concerns_the_whole_worker():
     failed = told(FINE, degraded=("redis at r:6379 is away",), failed=("reader cam has failed: hangs",))
     assert (failed.tone, failed.text) == ("bad", "reader cam has failed: hangs")
     assert told(failed=("it hangs",)).tone == "bad"
+
+
+@pytest.mark.parametrize("config", ["redis", "postgresql"])
+def test_a_server_of_the_worker_itself_is_for_nobody_to_check(config: str):
+    target = redis_target("embedded") if config == "redis" else postgresql_target("embedded")
+    assert told(FINE, degraded=(f"{target.place} is away: it has ended",)).todo == EMBEDDED_AWAY
+    refused = f"{target.place} refuses cars (no such column)"
+    for text in (refused, "redis at embedded:6379 is away: refused", "postgresql at h:1/d is away: x"):
+        assert told(FINE, degraded=(text,)).todo == HINTS["action_failed"]
 
 
 def test_then_what_passes_by_itself():
