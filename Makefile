@@ -36,7 +36,7 @@ demo-check: setup system
 # that of a machine which others share. Every week all run with RERUNS=0.
 RERUNS ?= 1
 test: setup system-tests
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long" --reruns $(RERUNS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long" --reruns $(or $(RERUNS),0)
 
 test-fast: setup
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow and not long"

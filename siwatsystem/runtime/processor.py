@@ -3,7 +3,6 @@
 import functools
 from pathlib import Path
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 _TILE_LEAF = 0x1E
 """The last leaf of CPUID that describes tiles."""
 
@@ -16,9 +15,11 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 @functools.cache
 def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor computes in bf16, so that it is worth it."""
+    """Whether the processor is quicker in bf16. Intel's are with tiles (AMX) only, others without, too."""
     flags = _of_processor("flags", cpuinfo).split()
-    return not _BF16_FLAGS.isdisjoint(flags) and not has_broken_amx(cpuinfo)
+    if _of_processor("vendor_id", cpuinfo) == "GenuineIntel":
+        return "amx_bf16" in flags and not has_broken_amx(cpuinfo)
+    return "avx512_bf16" in flags
 
 
 @functools.cache
@@ -36,5 +37,8 @@ def _of_processor(key: str, cpuinfo: Path) -> str:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    line = next((line for line in text.splitlines() if line.startswith(key)), "")
-    return line.partition(":")[2].strip()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""

@@ -21,7 +21,7 @@ from siwatsystem.runtime.backend import Precision
 from siwatsystem.runtime.devices import gpu_name, use_cuda
 from siwatsystem.runtime.digest import digest
 from siwatsystem.runtime.loaders import RuntimeName
-from siwatsystem.runtime.processor import processor_name
+from siwatsystem.runtime.processor import has_broken_amx, processor_name
 from siwatsystem.runtime.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Trial:
             "encoder" if tried.encoder else "model",
             str(tried.settings.threads),
             f"{tried.settings.export_memory_mb} MB, {tried.settings.trial_timeout_sec:g} s",
-            f"{platform.machine()} {processor_name()}",
+            f"{platform.machine()} {processor_name()}{' without AMX' if has_broken_amx() else ''}",
             gpu_name() if on_gpu else "",
         ]
 
