@@ -185,7 +185,8 @@ class App:
     def _not_loaded(self, loading: "asyncio.Future[Work]") -> int:
         error = loading.exception()
         text = error.message if isinstance(error, SiwatError) else f"{type(error).__name__}: {error}"
-        log.error("%s cannot be used: %s", self._config.archive, text)
+        archive = self._config.archive
+        log.error("%s cannot be used: %s", archive, text.removeprefix(f"{archive}: "))
         return FAILED
 
     def _refused(self, talking: "asyncio.Task[None]") -> int:

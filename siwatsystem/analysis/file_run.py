@@ -118,13 +118,21 @@ class FileRun:
             kept, material.began_at = begun.kept, max(begun.began_at, after)
             log.info("%s goes on at frame %d", wanted.source, begun.frame)
         folder, name = wanted.lines.parent, wanted.lines.name.removesuffix(".jsonl")
-        outputs = Outputs(folder, name, material, wanted.video, kept)
+        outputs = Outputs(folder, name, material, wanted.video, kept, parts=False)
         try:
             resuming.note(wanted.lines, of, material.began_at)
+        except OSError:
+            self._leave(wanted, outputs, keep=begun is not None)
+            raise
+        try:
             finished = self._frames(material, outputs, lambda number: look(number, total))
         except BaseException:
             self._leave(wanted, outputs, keep=False)
             raise
+        if outputs.lines_end_early:
+            # Room may be made: who asks for this file to go on then begins where there was no more.
+            self._leave(wanted, outputs, keep=wanted.resume and outputs.size > 0 and keep())
+            return Outcome(error=self._problem(wanted, material, outputs))
         if not finished:
             self._leave(wanted, outputs, keep=keep())
             return Outcome(left=True)
@@ -133,7 +141,7 @@ class FileRun:
         before = begun or resuming.Begun(0, 0, 0, 0, 0.0)
         frames, detections = before.frames + self._tally.frames, before.detections + self._tally.events
         lines = wanted.lines if wanted.lines in written else None
-        return Outcome(frames, detections, self._problem(material, outputs), lines)
+        return Outcome(frames, detections, self._problem(wanted, material, outputs), lines)
 
     def _leave(self, wanted: Wanted, outputs: Outputs, *, keep: bool) -> None:
         outputs.leave(keep_lines=keep)
@@ -144,11 +152,13 @@ class FileRun:
         return {"fps": wanted.fps, "every": wanted.every}
 
     def _frames(self, material: Recording, outputs: Outputs, look: Callable[[int], bool]) -> bool:
-        """Whether it came to its end."""
+        """Whether it came to its end. Where lines cannot be written the rest would come to nothing."""
         self._actions.taken()  # of what was left before its end
         with closing(analyse(material, self._pipeline, self._actions, self._context, self._state)) as frames:
             for analysed in frames:
                 self._one(analysed, outputs)
+                if outputs.lines_end_early:
+                    return False
                 if not look(analysed.frame.index + 1):
                     return False
         return not material.was_left
@@ -159,12 +169,14 @@ class FileRun:
         canvas = annotated(analysed, self._pipeline, self._tally) if outputs.wants_pictures else None
         outputs.add(analysed, canvas)
 
-    def _problem(self, material: Recording, outputs: Outputs) -> str | None:
+    def _problem(self, wanted: Wanted, material: Recording, outputs: Outputs) -> str | None:
         """What is missing of the results, in words."""
         problems = [f"the pipeline failed on {count} frames: {what}" for what, count in self._failures()]
         if material.damage is not None:
             problems.append(material.damage)
-        return "; ".join([*problems, *outputs.damage]) or None
+        # With the folder: that is on the disk which is full.
+        unwritten = [f"{wanted.lines.parent}/{damage}" for damage in outputs.damage]
+        return "; ".join([*problems, *unwritten]) or None
 
     def _failures(self) -> list[tuple[str, int]]:
         return self._tally.failures.most_common(3)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 KEPT_SEC = 7 * 86400.0
 _LINES = ".jsonl.part"
 _RESUME = ".jsonl.resume"
-_ENDINGS = (_LINES, _RESUME, ".annotated.part.mp4")
+_ENDINGS = (_LINES, _RESUME, f"{_RESUME}.part", ".annotated.part.mp4", ".annotated.part.jpg")
 """Lines first: the others belong to them, and stay as long as they do."""
 _LIVE = re.compile(rf"\..+{STAMPED}\.part")
 

@@ -39,17 +39,26 @@ class Lines:
     """Writes to `path`, under another name until `close`. Whatever happens, what is there are whole lines.
 
     Of what an earlier attempt left under that other name the first `kept` bytes stay. On a full disk
-    nothing more is written and `damage` says so. Raises BlockingIOError where somebody else writes to
-    `path` just now, OSError where it cannot be written to.
+    nothing more is written and `damage` says so; whether what there is then gets the name is for whoever
+    calls `close`, or not. Raises BlockingIOError where somebody else writes to `path` just now, OSError where
+    it cannot be written to.
     """
 
     def __init__(self, path: Path, kept: int = 0) -> None:
         self.path = path
-        self.damage: str | None = None
+        self._trouble: str | None = None
+        self._is_lost = False
         self._partial = unfinished(path)
         self._file = locked(self._partial, os.O_WRONLY)
         os.ftruncate(self._file, kept)
         self._written = os.lseek(self._file, kept, os.SEEK_SET)
+
+    @property
+    def damage(self) -> str | None:
+        """What is missing, and why; begins with the file's name."""
+        if self._trouble is None:
+            return None
+        return f"{self.path.name} {'was not written' if self._is_lost else 'ends early'}: {self._trouble}"
 
     @property
     def size(self) -> int:
@@ -57,7 +66,7 @@ class Lines:
         return self._written
 
     def add(self, analysed: Analysed) -> None:
-        if self.damage is not None:
+        if self._trouble is not None:
             return
         data = (json.dumps(line(analysed), ensure_ascii=False) + "\n").encode()
         try:
@@ -65,7 +74,7 @@ class Lines:
                 data = data[os.write(self._file, data) :]
         except OSError as error:
             os.ftruncate(self._file, self._written)
-            self.damage = f"{self.path.name} ends early: {error.strerror}"
+            self._trouble = error.strerror
             return
         self._written = os.lseek(self._file, 0, os.SEEK_CUR)
 
@@ -78,7 +87,7 @@ class Lines:
             os.close(self._file)
         except OSError as error:
             # Some file systems tell only now that they are full.
-            self.damage = f"{self.path.name} was not written: {error.strerror}"
+            self._trouble, self._is_lost = error.strerror, True
             with suppress(OSError):
                 os.close(self._file)
             self._partial.unlink(missing_ok=True)
@@ -87,12 +96,14 @@ class Lines:
 
     def suspend(self) -> None:
         """Leave what there is under its other name, for an attempt that goes on from there."""
+        self._is_lost = True
         with suppress(OSError):
             os.fsync(self._file)
         os.close(self._file)
 
     def discard(self) -> None:
         """Leave nothing."""
+        self._is_lost = True
         self._partial.unlink(missing_ok=True)
         os.close(self._file)
 

@@ -181,15 +181,15 @@ class Link:
             self._changed.notify_all()
 
     async def _shake_hands(self, socket: ClientConnection) -> None:
-        await socket.send(encode(self._ready(self._known, self._last_close_code)))
+        ready = self._ready(self._known, self._last_close_code)
+        await socket.send(encode(ready))
         async with asyncio.timeout(ACK_SEC):
             while True:
                 message = self._read(await socket.recv())
                 if isinstance(message, ExecuteAck):
                     break
         if message.status == "error":
-            reason = message.error_message or message.error_code or "no reason was given"
-            raise HandshakeRefused(f"the server refuses this app ({message.error_code}): {reason}")
+            raise HandshakeRefused(_refusal(ready, message))
         self._known = True
         self._queue = deque(self._facts)
         self._sent = 0  # on this connection: what went out on another one may be lost
@@ -260,3 +260,15 @@ class Link:
             raise HandshakeRefused(f"the server has closed the connection: {reason or 'it gave no reason'}")
         if not self._ended:
             log.warning("the connection was closed (%d %s)", code, reason)
+
+
+def _refusal(ready: AppReady, ack: ExecuteAck) -> str:
+    """Why the server does not want this app, and what can be done. Only here a made-up id is told."""
+    reason = ack.error_message or "it gave no reason"
+    text = f"the server refuses instance {ready.instance_id} ({ack.error_code}): {reason}"
+    if ack.error_code != "UNKNOWN_INSTANCE":
+        return text
+    return (
+        f"{text}. Have the server launch the app (POST /deepstream/launch), or start it with an "
+        "--instance-id (APP_ID) that the server's control.sample_data names with this config"
+    )

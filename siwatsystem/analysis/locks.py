@@ -1,4 +1,4 @@
-"""Files that one at a time may have, also among processes."""
+"""Files that one at a time may have, also among processes, and that are on the disk before they are named."""
 
 import fcntl
 import os
@@ -20,4 +20,14 @@ def locked(path: Path, access: int = os.O_RDWR) -> int:
         except BaseException:
             os.close(file)
             raise
+        os.close(file)
+
+
+def bring_to_disk(path: Path) -> None:
+    """Where a disk is full, some file systems tell only now; and a name that is there after a power failure
+    must not stand for what is not. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
         os.close(file)

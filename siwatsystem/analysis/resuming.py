@@ -40,11 +40,17 @@ def identity(source: Path, pipeline: str, sampling: Mapping[str, Any]) -> dict[s
 
 
 def note(lines: Path, of: Mapping[str, Any], began_at: float) -> None:
-    """Say what the lines that are about to be written are of. Raises OSError."""
+    """Say what the lines that are about to be written are of. Raises OSError; what was said before stays."""
     path = _note(lines)
     partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps({"version": _VERSION, "of": of, "began_at": began_at}), encoding="utf-8")
-    partial.replace(path)
+    text = json.dumps({"version": _VERSION, "of": of, "began_at": began_at})
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def begun(lines: Path, of: Mapping[str, Any]) -> Begun | None:

@@ -167,7 +167,8 @@ class Slot:
             result = "" if outcome.lines is None else str(outcome.lines)
             self._desk.file_done(camera, result, outcome.frames, outcome.detections, outcome.error)
             if outcome.error is not None:
-                log.warning("%s: %s", file.file_path, outcome.error)
+                path = Path(file.file_path)
+                log.warning("%s: %s", path, outcome.error.removeprefix(f"{path}: "))
         # A step later: two frames of one camera never have the same time.
         return max(after, run.last_at + 0.001)
 

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from siwatsystem.analysis.fragments import cut_to_whole
+from siwatsystem.analysis.locks import bring_to_disk
 from siwatsystem.frames import Image
 
 ENCODER = "libx264"
@@ -43,7 +44,7 @@ class Film:
 
     @property
     def damage(self) -> str | None:
-        """What is missing, and why."""
+        """What is missing, and why; begins with the file's name."""
         if self._trouble is None:
             return None
         return f"{self.path.name} {'was not written' if self._is_lost else 'ends early'}: {self._trouble}"
@@ -62,9 +63,10 @@ class Film:
         frame.time_base = _BASE
         self._mux(frame)
 
-    def close(self, end: float | None = None) -> bool:
+    def close(self, end: float | None = None, *, parts: bool = True) -> bool:
         """Finish the film; its last picture stands until `end` seconds. Whether there is a film: without
-        a picture there is none, nor where the disk was full from the start."""
+        a picture there is none, nor where the disk was full from the start, or, unless `parts` are welcome,
+        before the end."""
         if self._stream is not None:
             self._mux(None)
             if self._held is not None:
@@ -75,7 +77,9 @@ class Film:
         except (OSError, av.error.FFmpegError) as error:
             self._fail(error)
         try:
-            if self._stream is not None and (self._trouble is None or cut_to_whole(self._partial)):
+            whole = self._trouble is None
+            if self._stream is not None and (whole or (parts and cut_to_whole(self._partial))):
+                bring_to_disk(self._partial)
                 self._partial.replace(self.path)
                 return True
         except OSError as error:
@@ -86,6 +90,7 @@ class Film:
 
     def discard(self) -> None:
         """Leave nothing."""
+        self._is_lost = True
         with suppress(OSError, av.error.FFmpegError):
             self._container.close()
         self._partial.unlink(missing_ok=True)

@@ -25,7 +25,8 @@ def analyze(
         typer.Option("--streams", min=1, max=256, help="Slots; else what the config says, or 1."),
     ] = None,
     instance_id: Annotated[
-        str | None, typer.Option("--instance-id", envvar="APP_ID", help="Who this app is, to the server.")
+        str | None,
+        typer.Option("--instance-id", envvar="APP_ID", help="Who this app is; a server must know it."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
 ) -> None:

@@ -29,6 +29,8 @@ class ScriptedServer:
     def __init__(self, port: int = 0) -> None:
         self.said: list[dict[str, Any]] = []
         self.status = "ok"
+        self.problem = {"error_code": "CONFIG_MISMATCH", "error_message": "another config"}
+        """What is said with another `status`."""
         self.refusals: list[int] = []
         """Close codes that the next connections get at once."""
         self.port = port
@@ -119,7 +121,6 @@ class ScriptedServer:
                     self._changed.notify_all()
 
     def _ack(self, ready: dict[str, Any]) -> dict[str, Any]:
-        problem = {"error_code": "CONFIG_MISMATCH", "error_message": "another config"}
         return {
             "type": "execute_ack",
             "instance_id": ready["instance_id"],
@@ -127,7 +128,7 @@ class ScriptedServer:
             "config_verified": self.status == "ok",
             "streams_count_verified": True,
             "timestamp": "2026-11-21T08:00:00Z",
-            **({} if self.status == "ok" else problem),
+            **({} if self.status == "ok" else self.problem),
         }
 
 

@@ -15,13 +15,13 @@ from tests.analysis.scripted_server import ScriptedServer
 
 
 def test_a_pipeline_that_cannot_be_loaded_is_no_good_end_however_late_it_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     server = ScriptedServer()
 
     def unable(_: App) -> Work:
         server.wait("app_ready", timeout=20)
-        raise InvalidSetting("it is none")
+        raise InvalidSetting(f"{tmp_path}/x.mpta: it is none")
 
     monkeypatch.setattr(module, "LOADING_SEC", 0.01)
     monkeypatch.setattr(App, "_open", unable)
@@ -32,3 +32,4 @@ def test_a_pipeline_that_cannot_be_loaded_is_no_good_end_however_late_it_shows(
     finally:
         server.stop()
     assert server.all("app_terminated") == []
+    assert f"{tmp_path}/x.mpta cannot be used: it is none" in caplog.messages

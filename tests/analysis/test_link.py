@@ -138,6 +138,16 @@ async def test_a_refusal_ends_it_with_its_reason(server):
         await Link(server.url, None, ready, answer).run()
 
 
+async def test_an_app_that_nobody_knows_is_told_who_it_is_and_what_to_do(server):
+    server.status = "error"
+    server.problem = {"error_code": "UNKNOWN_INSTANCE", "error_message": "no such instance"}
+    with pytest.raises(HandshakeRefused) as refused:
+        await Link(server.url, None, ready, answer).run()
+    text = refused.value.message
+    assert text.startswith("the server refuses instance one (UNKNOWN_INSTANCE): no such instance. ")
+    assert all(way in text for way in ("/deepstream/launch", "--instance-id", "control.sample_data"))
+
+
 async def test_the_last_word_is_heard(server):
     async with linked(server) as link:
         await waited(server, "app_ready")

@@ -148,6 +148,35 @@ def test_a_file_that_is_gone_on_with_gets_on_before_its_first_result(tmp_path, c
     assert [line["frame"] for line in lines_of(room.out / "3" / "a.jsonl")] == list(range(FRAMES))
 
 
+def test_what_is_wrong_names_its_file_once(tmp_path, caplog):
+    (tmp_path / "fake.mp4").write_text("no video")
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])))
+    room.feed([tmp_path / "fake.mp4", tmp_path / "gone.mp4"])
+    room.finish(1)
+    expected = [
+        f"{tmp_path}/fake.mp4: is no video that can be read",
+        f"{tmp_path}/gone.mp4: No such file or directory",
+    ]
+    assert [one.error for one in room.told if one.type == "file_done"] == expected
+    assert [one.getMessage() for one in caplog.records if one.name == "siwatsystem.analysis.slot"] == expected
+
+
+def test_a_result_that_could_not_be_written_is_told_to_nobody(tmp_path, clips, monkeypatch):
+    room = Room(tmp_path, fake_pipeline(FakeModel((), ["Car"])))
+    with monkeypatch.context() as patched:
+
+        def full(file: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        patched.setattr("siwatsystem.analysis.lines.os.write", full)
+        room.feed(clips)
+        room.finish(1)
+    for told, name in zip([one for one in room.told if one.type == "file_done"], "ab", strict=True):
+        assert told.processed_file == ""
+        assert told.error == f"{room.out}/3/{name}.jsonl was not written: No space left on device"
+    assert list((room.out / "3").iterdir()) == []
+
+
 def test_places_that_the_config_does_not_allow_are_not_used(tmp_path, clips):
     allowed = tmp_path / "allowed"
     allowed.mkdir()
