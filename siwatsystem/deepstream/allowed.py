@@ -101,7 +101,7 @@ class Allowed:
             known = any(pattern.fullmatch(argument) for pattern in self._patterns)
             if not known or argument == "--" or "\0" in argument:
                 return Refused(
-                    422, f"additional_args: control.additional_args does not allow {argument[:100]}"
+                    403, f"additional_args: control.additional_args does not allow {argument[:100]}"
                 )
         return None
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -119,11 +120,15 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """What is wrong and where, without what was sent."""
     assert isinstance(error, RequestValidationError)
-    wrong = [
-        f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
-        for item in error.errors()[:MAX_MISTAKES]
-    ]
+    wrong = [_mistake(item) for item in error.errors()[:MAX_MISTAKES]]
     return await _refused(request, HTTPException(422, "; ".join(wrong)))
+
+
+def _mistake(item: dict[str, Any]) -> str:
+    place = item["loc"][1:]
+    if item["type"] == "json_invalid":
+        return f"body: it is no JSON ({item['ctx']['error']}, at character {place[0]})"
+    return f"{'.'.join(str(part) for part in place) or 'body'}: {item['msg']}"
 
 
 @asynccontextmanager

@@ -141,6 +141,7 @@ class Dialogue:
             request.fruitless = request.given_up = 0
             self._ledger.note_request(request)
         self._placing.push(app, slot, request)
+        self._placing.release(app)
         if not request.unfinished and request.end_told and request.stage is Stage.ACCEPTED:
             self._placing.await_answer(app, slot)
         return True
@@ -200,8 +201,10 @@ class Dialogue:
         request.state = RequestState.RUNNING
         if request.stage is Stage.ACCEPTED:
             request.reason = None
+        trials.first_frame(self._ledger, request)
+        self._placing.release(app)
         if not request.files:
-            request.fruitless, request.trial = 0, None
+            request.fruitless = 0
         if request.began_at is None:
             request.began_at = self._ledger.now
         self._ledger.note_request(request)
@@ -262,6 +265,7 @@ class Dialogue:
             file.percent, file.frame = at
             if moved:
                 trials.told(self._ledger, request, file)
+                self._placing.release(app)
             request.at_file = file.id
             file.total = told.total_frames if told.total_frames is not None else file.total
             if told.progress_pct > 0 or told.frame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from siwatsystem.deepstream import trials
 from siwatsystem.deepstream.apps import App, Slot
 from siwatsystem.deepstream.ledger import Ledger
 from siwatsystem.deepstream.requests import File, Request
@@ -130,5 +131,6 @@ class Endings:
         slot.trouble = False
         request.restored = False
         self._ledger.deadlines.clear((app.instance_id, slot.stream_id))
+        self._ledger.deadlines.clear((app.instance_id, slot.stream_id, trials.KEY))
         self._ledger.note_slot(app, slot)
         self._ledger.note_request(request)

@@ -292,8 +292,7 @@ class Lifecycle:
                 self._endings.take_back(app, slot, reason, fault=False)
                 continue
             suspect = request.suspect
-            if len(charged) > 1 or request.trial is not None:
-                trials.begin(request)
+            trials.begin(request, shared=len(charged) > 1)
             blamed = () if suspect is None else (suspect,)
             self._endings.take_back(app, slot, reason, blamed=blamed)
 

@@ -29,6 +29,12 @@ class Limits:
     """Files of a request that an app has in hand at most; what comes after waits with the server."""
     file_attempts: int = 3
     """How often an app may die of a file, or leave it out, before the file has failed."""
+    file_trials: int = 10
+    """How often one of those attempts is taken back, because its app has got past that place since."""
+    trial_sec: float = 30.0
+    """How long nothing is begun beside what an app may have died of, while it does not get on."""
+    trial_most_sec: float = 600.0
+    """And while it does."""
     request_attempts: int = 3
     """How often in a row a request may come back from an app without any progress, before it has failed."""
     max_requests: int = 50_000

@@ -227,7 +227,9 @@ class Orders:
             waits = {0: "it is next", 1: "1 request waits before it"}.get(
                 before, f"{before} requests wait before it"
             )
-            message = f"the slot is busy: {waits}"
+            place = self._ledger.slot_of(request)
+            is_free = place is not None and place[1].current is None
+            message = request.reason if is_free and request.reason else f"the slot is busy: {waits}"
         return {
             "instance_id": request.instance_id,
             "stream_id": request.stream_id,
@@ -258,6 +260,7 @@ class Orders:
         place = self._ledger.slot_of(request)
         if request.stage is Stage.LINE and request.closed and not request.unfinished:
             self._endings.close_waiting(request)
+            self._placing.release_all()
         elif place is not None and place[1].current is request:
             self._placing.push(*place, request)
         return self._changed(request, f"{len(files)} files were added")
@@ -271,6 +274,7 @@ class Orders:
         for moved in self._ledger.line_of(request).move(request, command.position):
             self._ledger.note_request(moved)
         self._ledger.restore_order(request.order)
+        self._placing.release_all()
         return self._changed(request, "moved")
 
     def _cancel(self, command: Cancel) -> Body:
@@ -302,6 +306,7 @@ class Orders:
         place = self._ledger.slot_of(request)
         if request.stage is Stage.LINE:
             self._endings.cancel_waiting(request, reason)
+            self._placing.release_all()
             return self._changed(request, "cancelled")
         assert place is not None
         if request.ending is None:

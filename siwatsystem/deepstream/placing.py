@@ -12,8 +12,8 @@ from siwatsystem.deepstream.to_app import EndMark, InterruptAnalysis, PushedFile
 class Placing:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._held = set[str]()
-        """Apps with slots that wait for a request of another one."""
+        self._held: dict[str, set[str]] = {}
+        """By app the requests that were to be begun, had they not to wait for one of another slot."""
 
     def choose(self, instance_id: str | None, stream_id: int | None) -> tuple[App, Slot] | None:
         """The least loaded slot of the apps that are connected, the first of equals. None: there is none."""
@@ -42,17 +42,23 @@ class Placing:
 
     def feed_all(self, app: App) -> None:
         for slot in app.slots:
-            self.feed(app, slot)
+            self._begin_next(app, slot)
+        self.release(app)
 
     def feed(self, app: App, slot: Slot) -> None:
-        """A free slot begins what waits longest: of its own line, or of those whose app is gone."""
+        """A free slot begins what is to be tried, else what waits longest: of its own line, or of those whose
+        app is gone."""
+        self._begin_next(app, slot)
+        self.release(app)
+
+    def _begin_next(self, app: App, slot: Slot) -> None:
         if slot.current is not None or not app.takes_work or self._ledger.closing:
             return
         lines = [slot.line, *self._orphans(slot)]
-        heads = [(head.order, head.id, line) for line in lines if (head := line.first) is not None]
+        heads = [(*trials.rank(head), head.order, head.id, line) for line in lines if (head := line.first)]
         if not heads:
             return
-        line = min(heads, key=lambda head: head[:2])[2]
+        line = min(heads, key=lambda head: head[:-1])[-1]
         request = line.first
         assert request is not None
         other = trials.held_by(app, request)
@@ -65,18 +71,38 @@ class Placing:
             slot.load += request.weight
         self._begin(app, slot, request)
 
+    def trial_due(self, app: App, slot: Slot) -> None:
+        """What is tried in that slot may have been alone for long enough."""
+        at = trials.due(self._ledger, slot)
+        if at is None:
+            self.release(app)
+        else:
+            self._ledger.deadlines.set((app.instance_id, slot.stream_id, trials.KEY), at)
+
+    def release_all(self) -> None:
+        """After something was taken out of a line, or moved in it."""
+        for app in self._ledger.apps.values():
+            self.release(app)
+
     def _hold(self, app: App, request: Request, other: Request) -> None:
-        self._held.add(app.instance_id)
-        reason = f"it waits until {other.id}, of which the app may have died, has got further"
-        if request.trial is None and request.reason != reason:
+        self._held.setdefault(app.instance_id, set()).add(request.id)
+        reason = f"{trials.WAITS}{other.id}, of which the app may have died, is tried alone first"
+        if request.reason != reason:
             request.reason = reason
             self._ledger.note_request(request)
 
-    def release(self) -> None:
-        """What was held back for another request is begun, if that has got on."""
-        held, self._held = self._held, set()
-        for app in [self._ledger.apps[name] for name in held if name in self._ledger.apps]:
-            self.feed_all(app)
+    def release(self, app: App) -> None:
+        """What was held back for another request of this app is begun, if that has got on."""
+        held = self._held.pop(app.instance_id, set())
+        if not held:
+            return
+        for slot in app.slots:
+            self._begin_next(app, slot)
+        still = self._held.get(app.instance_id, set())
+        for request in [self._ledger.requests.get(name) for name in held - still]:
+            if request is not None and request.stage is Stage.LINE and _says_held(request):
+                request.reason = "it waits for its slot"
+                self._ledger.note_request(request)
 
     def _orphans(self, slot: Slot) -> list[Line]:
         orphans = self._ledger.orphans
@@ -93,6 +119,9 @@ class Placing:
         request.moved(self._ledger.now)
         request.reason = "the app was asked to begin it"
         self.await_answer(app, slot)
+        if request.trial is not None:
+            request.trial.since = self._ledger.now
+            self.trial_due(app, slot)
         first = next(iter(request.files.values()), None)
         message = StartAnalysis(
             request_id=request.run,
@@ -155,8 +184,8 @@ class Placing:
             files=[*entries, EndMark()] if end else entries,
         )
         self._ledger.do(Send(app.connection, message))
-        for file in files:
-            file.percent = 0.0
+        for file in files if not request.resume else ():
+            file.percent, file.frame = 0.0, 0
         if not request.unfinished and request.end_told:
             self.await_answer(app, slot)
 
@@ -187,3 +216,7 @@ class Placing:
         )
         self._ledger.do(Send(app.connection, message))
         self.await_answer(app, slot)
+
+
+def _says_held(request: Request) -> bool:
+    return request.reason is not None and request.reason.startswith(trials.WAITS)

@@ -8,7 +8,7 @@ from siwatsystem.deepstream.fields import CameraType
 from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
 
 TRIAL_REPORTS = 2
-"""Of an app that is further than where it died, until it is believed: it dies between two of them."""
+"""Of an app that is further than where it died, until it is believed: it died between two of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,19 +40,25 @@ class File:
 
 @dataclass(slots=True, eq=False)
 class Trial:
-    """What was in hand when its app died, with others: whether the app gets past that place alone."""
+    """What was in hand when its app died: whether the app gets past that place."""
 
     file: File | None
-    """None: a stream."""
+    """None: a stream, or what was just begun."""
     frame: int = 0
     """Where it was then, as far as the app had told."""
     percent: float = 0.0
     reports: int = 0
     """How often the app has told since that it is further."""
+    alone: bool = True
+    """Nothing is begun beside it."""
+    since: float = 0.0
+    """When it was begun for that."""
+    shared: bool = False
+    """Whether there were others to blame."""
 
     def passed(self, file: File) -> bool:
         """Whether it is beyond that place by now, and beyond what the app had not told yet when it died."""
-        self.reports += file.frame > self.frame or file.percent > self.percent
+        self.reports += file.frame > self.frame if self.frame else file.percent > self.percent
         return self.reports >= TRIAL_REPORTS
 
 
@@ -98,6 +104,8 @@ class Request:
     """The file that is being analysed."""
     trial: Trial | None = None
     """While it is not known whether this is what its app died of; not kept on disk."""
+    proved: int = 0
+    """The attempt in which it has passed its trial."""
     at_file: int | None = None
     """The file that the app said last it is at, though none of its frames was analysed yet."""
     series: int = 0

@@ -7,7 +7,7 @@ start, plus what a monotonic clock says since. Everything else is a question tha
 
 from typing import Any
 
-from siwatsystem.deepstream import rebuilding, wire_states
+from siwatsystem.deepstream import rebuilding, trials, wire_states
 from siwatsystem.deepstream.admission import Capacity
 from siwatsystem.deepstream.apps import App
 from siwatsystem.deepstream.changes import Changes
@@ -87,7 +87,6 @@ class Control:
                 self._time_passed()
             case _:
                 self._orders.handle(event)
-        self._placing.release()
         return self._ledger.flush()
 
     def next_due(self) -> float | None:
@@ -111,6 +110,8 @@ class Control:
                 continue
             if len(key) == 1:
                 self._lifecycle.due(app)
+            elif key[-1] == trials.KEY:
+                self._placing.trial_due(app, app.slots[key[1]])
             else:
                 self._slot_due(app, key[1])
 

@@ -143,7 +143,7 @@ def test_answers_to_what_nobody_asked_change_nothing(server: ControlServer):
         ({"config_path": "{folder}/a.txt", "gpu_allocated": [0]}, 422, "there is no GPU 0"),
         ({"config_path": "{folder}/a.txt", "docker_container": "stopped"}, 409, "stopped"),
         ({"config_path": "{folder}/a.txt", "docker_container": "nowhere"}, 404, "nowhere"),
-        ({"config_path": "{folder}/a.txt", "additional_args": ["--evil"]}, 422, "control.additional_args"),
+        ({"config_path": "{folder}/a.txt", "additional_args": ["--evil"]}, 403, "control.additional_args"),
         ({"config_path": "{folder}/a.txt", "instance_id": "one"}, 409, "lives already"),
         ({"config_path": "{folder}/a.txt", "streams_count": 2000}, 422, "streams_count"),
         ({"config_path": "{folder}/a.txt", "streams_count": 256, "gpu_allocated": [5]}, 422, "no GPU 5"),

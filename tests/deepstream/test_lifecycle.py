@@ -91,11 +91,12 @@ def test_restarts_wait_longer_each_time_and_end_visibly():
 
 
 def test_what_waits_for_an_app_that_is_gone_goes_to_others_unless_it_insists():
-    bench = Bench(limits=Limits(restarts=0))
+    bench = Bench()
     bench.start(camera=1)
     bench.start(camera=2, instance_id="a", stream_id=0)
     bench.start(camera=4, stream_id=1)
-    bench.do(Exited("a", 1, 1))
+    bench.do(Terminate("end", "a"))
+    bench.do(Exited("a", 1, 0))
     assert [request.id for request in bench.control.orphans()] == ["r1", "r3"]
     assert bench.request("r2").instance_id == "a"
     bench.do(Launch("b", Spec(CONFIG, 2), "b"))

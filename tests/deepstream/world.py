@@ -207,6 +207,10 @@ class World:
             for slot in app.slots:
                 here = [*slot.line, *([] if slot.current is None else [slot.current])]
                 assert slot.load == sum(request.unfinished + 1 for request in here)
+            waits = [request for slot in app.slots for request in slot.line]
+            waits += [one for one in control.orphans() if (one.wanted_stream or 0) < len(app.slots)]
+            if app.takes_work and waits:
+                assert any(slot.current is not None for slot in app.slots), "it could work and does not"
             if app.state in (AppState.BACKOFF, AppState.CRASHED, AppState.EXITED):
                 assert all(slot.current is None for slot in app.slots)
                 assert app.connection is None
