@@ -84,6 +84,9 @@ class Endings:
                 request.reason = f"its app is gone ({app.reason or app.state.value})"
                 self._ledger.line_of(request).add(request)
                 self._ledger.note_request(request)
+            for request in slot.line:
+                request.reason = f"it waits for {app.instance_id} to be launched again"
+                self._ledger.note_request(request)
             self._ledger.note_slot(app, slot)
 
     def cancel_waiting(self, request: Request, reason: str) -> None:

@@ -14,7 +14,7 @@ from siwatsystem.deepstream.limits import Limits
 from siwatsystem.deepstream.requests import File, Request
 from siwatsystem.deepstream.states import FINISHED, FileState, RequestState, Stage
 
-DeadlineKey = tuple[str] | tuple[str, int]
+DeadlineKey = tuple[str] | tuple[str, int] | tuple[str, int, str]
 """An app, or a slot of one."""
 
 

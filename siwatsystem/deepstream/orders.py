@@ -163,7 +163,7 @@ class Orders:
         self._ledger.closing = True
         live = [app for app in self._ledger.apps.values() if app.state in LIVE]
         for app in live:
-            self._lifecycle.stop(app, "the server ends")
+            self._lifecycle.stop(app, "it ended with its server: launch it again")
         return {"success": True, "message": f"{len(live)} apps were asked to end"}
 
     def _ask_metrics(self, command: AskMetrics) -> Body:

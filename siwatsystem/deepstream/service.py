@@ -83,8 +83,9 @@ class Service:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the server itself, or where it launches apps."""
-        return [problem for problem in (self._store.problem, self.launcher.problem) if problem]
+        """What is wrong with the server itself, where it launches apps, and with those."""
+        own = [problem for problem in (self._store.problem, self.launcher.problem) if problem]
+        return own + self.control.stranded()
 
     def tell(self, event: Event) -> None:
         """News of the launcher, from any thread."""

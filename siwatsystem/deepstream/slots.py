@@ -7,7 +7,7 @@ start, plus what a monotonic clock says since. Everything else is a question tha
 
 from typing import Any
 
-from siwatsystem.deepstream import rebuilding, trials, wire_states
+from siwatsystem.deepstream import rebuilding, wire_states
 from siwatsystem.deepstream.admission import Capacity
 from siwatsystem.deepstream.apps import App
 from siwatsystem.deepstream.changes import Changes
@@ -110,7 +110,7 @@ class Control:
                 continue
             if len(key) == 1:
                 self._lifecycle.due(app)
-            elif key[-1] == trials.KEY:
+            elif len(key) == 3:
                 self._placing.trial_due(app, app.slots[key[1]])
             else:
                 self._slot_due(app, key[1])
@@ -161,6 +161,20 @@ class Control:
     def requests(self) -> list[Request]:
         """All that are known, those that ended too."""
         return list(self._ledger.requests.values())
+
+    def stranded(self) -> list[str]:
+        """For people: apps that are given up, and what waits for one to be launched."""
+        apps = self._ledger.apps.values()
+        given_up = [app for app in apps if app.state is AppState.CRASHED]
+        told = [f"{app.instance_id} has crashed: {app.reason}" for app in given_up]
+        for app in apps:
+            waiting = sum(len(slot.line) for slot in app.slots)
+            if waiting and app.state not in LIVE:
+                told.append(f"{app.instance_id} is not launched: requests that wait for it: {waiting}")
+        orphans = sum(len(line) for line in self._ledger.orphans.values())
+        if orphans and not any(app.state in LIVE for app in apps):
+            told.append(f"no app is launched: requests that wait for any: {orphans}")
+        return told
 
     def orphans(self) -> list[Request]:
         """Requests whose app is gone and that any slot may take, the soonest first."""

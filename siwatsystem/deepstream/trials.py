@@ -97,8 +97,8 @@ def _over(ledger: Ledger, request: Request) -> None:
 
 
 def due(ledger: Ledger, slot: Slot) -> float | None:
-    """The deadline of `KEY` has passed. When the next one is, as what is tried gets on; None: it was alone for
-    long enough, others may be begun beside it."""
+    """The deadline of `KEY` has passed: when the next one is, as what is tried gets on. None: it was alone
+    for long enough, others may be begun beside it."""
     request, limits = slot.current, ledger.limits
     if request is None or request.trial is None:
         return None

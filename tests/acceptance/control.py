@@ -49,7 +49,7 @@ class ControlServer:
     def _ready(self) -> bool:
         assert self.process.child.poll() is None, self.process.tail(30)
         with contextlib.suppress(OSError):
-            return self.get("/health")["status"] == "healthy"
+            return self.get("/health")["status"] in ("healthy", "degraded")
         return False
 
     def kill(self) -> None:

@@ -254,3 +254,20 @@ def test_records_of_an_earlier_release_are_read_and_its_own_by_it():
     del state["app"]["a"]["blamed"], state["app"]["a"]["tells_frames"]
     bench.control = Control.rebuilt(state, bench.now)
     assert (bench.app.state, bench.request().given_up) == (AppState.RUNNING, 0)
+
+
+def test_who_is_given_up_and_what_waits_for_a_launch_is_told():
+    bench = Bench(limits=Limits(restarts=0))
+    assert bench.control.stranded() == []
+    bench.start()
+    bench.start(camera=4, instance_id="a")
+    bench.start(camera=5, instance_id="a", stream_id=0)
+    bench.do(Exited("a", 1, 1, ("out of memory",)))
+    assert bench.control.stranded() == [
+        "a has crashed: ended with code 1",
+        "a is not launched: requests that wait for it: 2",
+        "no app is launched: requests that wait for any: 1",
+    ]
+    assert bench.request("r3").reason == "it waits for a to be launched again"
+    bench.do(Launch("again", Spec(CONFIG, 2), "a"))
+    assert bench.control.stranded() == []

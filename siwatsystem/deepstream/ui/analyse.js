@@ -52,9 +52,10 @@ export function Analyse({ known, instance, onStarted, onClose }) {
       <${Field} name="camera_id" label="Camera number" type="number" required wrong=${wrong("camera_id")}
         defaultValue=${camera}
         hint="Your own number for it" />
-      ${source !== "stream" && html`<${Field} name="output_dir" label="Results" wide
-        wrong=${wrong("output_dir")} maxlength="4096"
-        placeholder="/results/gate" hint="A folder on the server; a file of lines for each video" />`}
+      <${Field} name="output_dir" label="Results" wide
+        wrong=${wrong("output_dir")} maxlength="4096" placeholder="/results/gate"
+        hint=${`A folder on the server; ${source === "stream" ? "its lines are written there"
+          : "a file of lines for each video"}`} />
       <${Field} name="instance_id" label="App" hint="Any: the slot with the least to do">
         <select id="field-instance_id" name="instance_id" aria-describedby="field-instance_id-hint">
           <option value="">any</option>${apps.map((app) => html`<option key=${app.instance_id}

@@ -136,7 +136,8 @@ function counts(slot, request) {
   const told = [];
   if (request?.files.total > 1)
     told.push(`${whole(request.files.done + request.files.failed)} of ${count(request.files.total, "file")}`);
+  if (request?.files.failed) told.push(`${whole(request.files.failed)} failed`);
   if (slot.waiting) told.push(`${count(slot.waiting, "request")} after it`);
-  if (slot.failed) told.push(`${whole(slot.failed)} failed`);
+  if (!request && slot.failed) told.push(`${whole(slot.failed)} failed since the launch`);
   return told.join(" · ");
 }
