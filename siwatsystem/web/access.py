@@ -188,7 +188,9 @@ class AccessMiddleware:
                 await socket.close(1008, "not allowed")
         else:
             more = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(status)
-            detail = TOO_MANY if status == 429 else "a token is needed" if status == 401 else "not allowed"
+            given = _bearer(Headers(scope=scope)) is not None
+            unknown = "the token is not known here" if given else "a token is needed"
+            detail = {401: unknown, 429: TOO_MANY}.get(status, "not allowed")
             await JSONResponse(self._body(detail), status, headers=more)(scope, receive, send)
 
     def _refusal(self, kind: str, scope: Scope) -> int | None:

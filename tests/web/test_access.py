@@ -63,6 +63,8 @@ def test_who_may_read_what(path: str, who: str):
     else:
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
+        detail = "a token is needed" if TOKENS[who] is None else "the token is not known here"
+        assert response.json()["detail"] == detail
 
 
 def test_the_table_is_the_rule():
