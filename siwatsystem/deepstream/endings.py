@@ -101,7 +101,7 @@ class Endings:
         self._out_of_line(request)
         failed = request.tally[FileState.FAILED] and not request.tally[FileState.DONE]
         state = RequestState.FAILED if failed else RequestState.DONE
-        self._ledger.end_request(request, state, "every file failed" if failed else None)
+        self._ledger.end_request(request, state, _all_failed(request) if failed else None)
 
     def _out_of_line(self, request: Request) -> None:
         place = self._ledger.slot_of(request)
@@ -120,7 +120,7 @@ class Endings:
             if ending is RequestState.INTERRUPTED and request.files and not tally[FileState.CANCELLED]:
                 ending, reason = RequestState.DONE, None
         elif tally[FileState.FAILED] and not tally[FileState.DONE]:
-            ending, reason = RequestState.FAILED, "every file failed"
+            ending, reason = RequestState.FAILED, _all_failed(request)
         else:
             ending, reason = RequestState.DONE, None
         self._leave(app, slot, request)
@@ -137,3 +137,11 @@ class Endings:
         self._ledger.deadlines.clear((app.instance_id, slot.stream_id, trials.KEY))
         self._ledger.note_slot(app, slot)
         self._ledger.note_request(request)
+
+
+def _all_failed(request: Request) -> str:
+    """With why: mostly it is the same of all."""
+    errors = [file.error for file in request.files.values() if file.error is not None]
+    if not errors:
+        return "every file failed"
+    return f"every file failed, the last one: {errors[-1]}" if len(request.files) > 1 else errors[-1]

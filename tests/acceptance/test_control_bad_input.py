@@ -69,7 +69,10 @@ def _goes_on(request: pytest.FixtureRequest) -> Iterator[None]:
         answer = running.post("/analysis/start", {**body, "path": str(running.folder / "good"), "name": "G"})
         assert answer["status"] == "started", answer
         running.until(lambda: running.get(f"/requests/{number}")["state"] == "done")
-        assert running.get("/health")["status"] == "healthy"
+        apps = running.get("/instances")
+        crashed = [app["instance_id"] for app in apps if app["state"] == "crashed"]
+        problems = running.get("/health")["problems"]
+        assert [problem.split()[0] for problem in problems] == crashed, "nothing else is wrong"
 
 
 def launch(server: ControlServer, way: str) -> str:

@@ -1,5 +1,7 @@
 """Requests and clients' commands about them, in the state core."""
 
+import pytest
+
 from siwatsystem.deepstream.effects import Answer, Drop, Save
 from siwatsystem.deepstream.events import Cancel, Exited, Interrupt, Push, Received, Reorder, Start, Terminate
 from siwatsystem.deepstream.limits import Limits
@@ -104,6 +106,21 @@ def test_a_refused_request_has_failed_with_its_reason():
     request = bench.request()
     assert (request.state, request.reason) == (RequestState.FAILED, "refused by the app: no such folder")
     assert {file.state for file in request.files.values()} == {FileState.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [(1, "2.mp4: no video"), (3, "every file failed, the last one: 2.mp4: no video")],
+)
+def test_a_request_of_which_every_file_failed_says_why(count: int, reason: str):
+    bench = Bench()
+    bench.start(count=count)
+    bench.says(AnalysisStarted, status="ok")
+    for number in range(count):
+        error = "2.mp4: no video" if number == count - 1 else "1.mp4: not there"
+        bench.says(FileDone, file_id=number, error=error)
+    bench.says(AnalysisComplete)
+    assert (bench.request().state, bench.request().reason) == (RequestState.FAILED, reason)
 
 
 def test_files_that_the_app_refuses_fail():
