@@ -28,8 +28,11 @@ def charged(app: App, only: frozenset[str] | None = None) -> list[Request]:
 
 
 def _in_hand(request: Request) -> bool:
-    """Whether the app has something of it to die of; one that waits for files may have none."""
-    return request.stage is Stage.ASKED or request.kind == "videostream" or request.suspect is not None
+    """Whether the app has something of it to die of; one that waits for files may have none. Of what was read
+    from the disk nobody knows."""
+    if request.stage is Stage.ASKED or request.restored or request.kind == "videostream":
+        return True
+    return request.suspect is not None
 
 
 def begin(request: Request, *, shared: bool) -> None:

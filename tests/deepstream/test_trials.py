@@ -18,6 +18,7 @@ from siwatsystem.deepstream.events import (
 )
 from siwatsystem.deepstream.limits import Limits
 from siwatsystem.deepstream.requests import TRIAL_REPORTS
+from siwatsystem.deepstream.slots import Control
 from siwatsystem.deepstream.states import AppState, FileState, RequestState, Stage
 from siwatsystem.deepstream.to_server import (
     AnalysisComplete,
@@ -364,6 +365,16 @@ def test_who_waits_for_files_has_no_part_in_a_death():
     bench.says(AnalysisStarted, camera=4, stream=1, status="ok")
     bench.do(Exited("a", 1, -11))
     assert [bench.request(name).fruitless for name in ("r1", "r2")] == [0, 1]
+
+
+def test_what_a_new_server_read_from_the_disk_may_be_to_blame():
+    bench = Bench()
+    bench.start()
+    bench.says(AnalysisStarted, status="ok")
+    bench.says(ProcessingStarted, file_id=0)
+    bench.control = Control.rebuilt(bench.control.export(), bench.now)
+    bench.do(Exited("a", 1, None))
+    assert (bench.request().fruitless, bench.request().files[0].attempts) == (1, 0)
 
 
 def test_a_death_before_the_place_leaves_the_place_where_it_was():
